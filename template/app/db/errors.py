@@ -1,0 +1,44 @@
+"""From an exception to its kind, wherever in the chain of causes the driver's error is."""
+
+from collections.abc import Iterator
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.db.codes import kind_of_driver_error, violated_columns
+from app.db.kinds import Kind
+
+
+class OutcomeUnknownError(Exception):
+    """The connection was lost while COMMIT was on its way: it may or may not have happened."""
+
+
+def kind_of(error: BaseException) -> Kind | None:
+    """The kind of a database error; None if it is not one, or one without a kind."""
+    for cause in _causes(error):
+        if isinstance(cause, PoolTimeoutError):
+            return Kind.SATURATED
+        if (kind := kind_of_driver_error(cause)) is not None:
+            return kind
+        if isinstance(cause, TimeoutError):
+            return Kind.TIMEOUT
+    return Kind.DISCONNECTED if _is_disconnect(error) else None
+
+
+def conflicting_columns(error: BaseException) -> list[str]:
+    """The names of the columns, without their table, whose values exist already."""
+    for cause in _causes(error):
+        if columns := violated_columns(cause):
+            return [column.partition(".")[2] for column in columns]
+    return []
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.orig if isinstance(cause, DBAPIError) and cause.orig else cause.__cause__
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated

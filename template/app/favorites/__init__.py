@@ -1,0 +1,1 @@
+"""Favorites: which users like which items."""

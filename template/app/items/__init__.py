@@ -1,0 +1,1 @@
+"""Items, each of which may belong to a user."""

@@ -1,0 +1,33 @@
+"""The table of items."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import NEVER_REUSE_IDS, Base, BigInt, Money, UTCDateTime, utc_now
+
+if TYPE_CHECKING:
+    from app.users.models import User
+
+
+class Item(Base):
+    """Something with a price, which may belong to a user."""
+
+    __tablename__ = "items"
+    __table_args__ = (CheckConstraint("price >= 0", "price_not_negative"), NEVER_REUSE_IDS)
+
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    description: Mapped[str | None] = mapped_column(Text)
+    price: Mapped[Decimal] = mapped_column(Money(12))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now)
+    user_id: Mapped[int | None] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+
+    user: Mapped[User | None] = relationship(back_populates="items", lazy="raise")

@@ -1,0 +1,65 @@
+"""The routes of items."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request, Response
+
+from app.db.pages import Page
+from app.items import service
+from app.items.models import Item
+from app.items.schemas import ItemCreate, ItemRead, ItemsCreated, ItemUpdate
+from app.web.fields import Id
+from app.web.locations import set_location
+from app.web.pages import PageQuery, PageRead
+from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
+
+router = APIRouter(tags=["items"], route_class=TransactionalRoute)
+
+
+@router.post("/items", status_code=201, response_model=ItemRead)
+async def create_item(
+    data: ItemCreate, session: WriteSession, request: Request, response: Response
+) -> Item:
+    """Create an item."""
+    item = await service.create_item(session, **data.model_dump())
+    set_location(request, response, "get_item", item_id=item.id)
+    return item
+
+
+@router.post("/items/bulk", status_code=201)
+async def create_items(
+    data: Annotated[list[ItemCreate], Body(max_length=10_000)], session: WriteSession
+) -> ItemsCreated:
+    """Create many items, all or none."""
+    rows = [item.model_dump() for item in data]
+    return ItemsCreated(created=await service.create_items(session, rows))
+
+
+@router.get("/items", response_model=PageRead[ItemRead])
+async def list_items(session: ReadSession, page: PageQuery) -> Page[Item]:
+    """List items."""
+    return await service.list_items(session, page)
+
+
+@router.get("/items/{item_id}", response_model=ItemRead)
+async def get_item(item_id: Id, session: ReadSession) -> Item:
+    """Get an item."""
+    return await service.get_item(session, item_id)
+
+
+@router.patch("/items/{item_id}", response_model=ItemRead)
+async def update_item(item_id: Id, data: ItemUpdate, session: WriteSession) -> Item:
+    """Change an item."""
+    return await service.update_item(session, item_id, **data.model_dump(exclude_unset=True))
+
+
+@router.delete("/items/{item_id}", status_code=204)
+async def delete_item(item_id: Id, session: WriteSession) -> None:
+    """Delete an item."""
+    await service.delete_item(session, item_id)
+
+
+@router.get("/users/{user_id}/items", response_model=PageRead[ItemRead])
+async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Item]:
+    """List the items of a user."""
+    return await service.list_items_of_user(session, user_id, page)

@@ -1,0 +1,93 @@
+"""What can be done with items."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, bindparam, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import Base
+from app.db.pages import Page, PageRequest, fetch_page, paged
+from app.db.sessions import AsyncReadSession
+from app.errors import NotFoundError
+from app.items.models import Item
+from app.users.service import get_user
+
+ITEMS = paged(select(Item), by=Item.id)
+ITEMS_OF_USER = paged(
+    select(Item).where(Item.user_id == bindparam("user_id", type_=BigInteger())), by=Item.id
+)
+
+
+# The table, not the model: the driver sends all rows in one go, and no objects are made and no ids
+# fetched that nobody reads.
+INSERT_ITEMS = insert(Base.metadata.tables["items"])
+
+
+async def create_item(session: AsyncSession, **values: Any) -> Item:
+    """Add an item; `values` are the columns."""
+    item = Item(**values)
+    session.add(item)
+    await session.flush()
+    return item
+
+
+async def create_items(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> int:
+    """Add many items, all or none, and give their number."""
+    if rows:
+        await session.execute(INSERT_ITEMS, rows)
+    return len(rows)
+
+
+async def get_item(session: AsyncReadSession, item_id: int) -> Item:
+    """One item.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    item = await session.get(Item, item_id)
+    if item is None:
+        raise NotFoundError("item", item_id)
+    return item
+
+
+async def list_items(session: AsyncReadSession, page: PageRequest) -> Page[Item]:
+    """One page of all items."""
+    return await fetch_page(session, ITEMS, page)
+
+
+async def list_items_of_user(
+    session: AsyncReadSession, user_id: int, page: PageRequest
+) -> Page[Item]:
+    """One page of the items of a user.
+
+    Raises:
+        NotFoundError: There is no such user.
+    """
+    found = await fetch_page(session, ITEMS_OF_USER, page, user_id=user_id)
+    if not found.items:
+        await get_user(session, user_id)
+    return found
+
+
+async def update_item(session: AsyncSession, item_id: int, **changes: Any) -> Item:
+    """Change columns of an item.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    item = await get_item(session, item_id)
+    for name, value in changes.items():
+        setattr(item, name, value)
+    await session.flush()
+    return item
+
+
+async def delete_item(session: AsyncSession, item_id: int) -> None:
+    """Delete an item.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    await session.delete(await get_item(session, item_id))
+    await session.flush()

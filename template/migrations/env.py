@@ -1,0 +1,76 @@
+"""Runs the migrations, for `python -m app.db.migrate` and for the `alembic` command."""
+
+import asyncio
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+import app.models  # noqa: F401  (fills the metadata)
+from app.db import base
+from app.db.engine import create_engine, schema_lock
+from app.db.migrate import explain
+from app.settings import get_settings
+
+
+def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
+    """Write our own column types into a revision as we do into a model."""
+    if kind != "type" or type(item).__module__ != base.__name__:
+        return False
+    context.imports.add(f"from {base.__name__} import {type(item).__name__}")
+    return repr(item)
+
+
+def run_on(connection: Connection) -> None:
+    """Run the migrations on a connection."""
+    sqlite = connection.dialect.name == "sqlite"
+    context.configure(
+        connection=connection,
+        target_metadata=base.Base.metadata,
+        render_item=render_item,
+        compare_server_default=True,
+        # SQLite cannot alter a column: Alembic copies the table.
+        render_as_batch=sqlite,
+        # Alembic would commit after each revision there, which lets another process in between.
+        transactional_ddl=True if sqlite else None,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_on_engine() -> None:
+    """Run the migrations on an engine of the settings."""
+    engine = create_engine(get_settings(), "migrate")
+    try:
+        async with schema_lock(engine), engine.connect() as connection:
+            await connection.run_sync(run_on)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def run_offline() -> None:
+    """Print the SQL instead of running it (`alembic upgrade head --sql`)."""
+    context.configure(
+        url=get_settings().database_url,
+        target_metadata=base.Base.metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+    )
+    # Printed SQL has nobody to return the values of a new row to.
+    context.get_context().dialect.insert_returning = False
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if (connection := context.config.attributes.get("connection")) is not None:
+    run_on(connection)
+else:
+    try:
+        run_offline() if context.is_offline_mode() else asyncio.run(run_on_engine())
+    except Exception as error:
+        if (sentence := explain(error)) is None:
+            raise
+        raise CommandError(sentence) from None

@@ -1,0 +1,62 @@
+"""What each user owns and likes: `python -m scripts.holdings`.
+
+It shows sessions outside requests, and two ways to ask for much at once: entities with what belongs
+to them, loaded page by page, and plain SQL for a report that no entity describes.
+"""
+
+from decimal import Decimal
+
+from sqlalchemy import Integer, String, text
+
+from app.db.base import Money
+from app.db.database import Database
+from app.db.pages import FIRST_PAGE, PageRequest
+from app.items.models import Item
+from app.users.service import list_users_with_items
+from scripts import run
+
+# The types make the answer the same on every database: SQLite gives cents, others give decimals.
+RICHEST = text(
+    """
+    SELECT username, things, worth
+    FROM (
+        SELECT users.username, count(*) AS things, sum(items.price) AS worth,
+            row_number() OVER (ORDER BY sum(items.price) DESC, users.username) AS place
+        FROM users JOIN items ON items.user_id = users.id
+        GROUP BY users.id, users.username
+    ) ranking
+    WHERE place <= :places
+    ORDER BY place
+    """
+).columns(username=String(), things=Integer(), worth=Money(20))
+
+
+async def show(database: Database) -> None:
+    """Print one line for each user, and then who owns most."""
+    print(f"{'user':<24}{'balance':>20}  owns / likes")
+    after: int | None = FIRST_PAGE
+    while after is not None:
+        # A session for each page: no connection and no snapshot is held while this prints.
+        async with database.read() as session:
+            page = await list_users_with_items(session, PageRequest(after, limit=500))
+        for user in page.items:
+            owns, likes = _names(user.items), _names(user.favorites)
+            print(f"{user.username:<24}{user.balance:>20,}  {owns} / {likes}")
+        after = page.next
+
+    async with database.read() as session:
+        richest = (await session.execute(RICHEST, {"places": 10})).all()
+    print(f"\n{'owns most':<24}{'worth':>20}  items")
+    for username, things, worth in richest:
+        print(f"{username:<24}{worth:>20,}  {things}")
+    total = sum((row.worth for row in richest), start=Decimal("0.00"))
+    print(f"{'together':<24}{total:>20,}")
+
+
+def _names(items: list[Item]) -> str:
+    shown = ", ".join(item.name for item in items[:3])
+    return f"{shown}, … ({len(items)})" if len(items) > 3 else shown or "nothing"
+
+
+if __name__ == "__main__":
+    run(show)

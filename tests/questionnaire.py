@@ -1,0 +1,101 @@
+"""The questions of copier.yml, and the combinations of answers that the tests try.
+
+Everything is read from copier.yml, so that a new question is tried without a change here. Only a
+question with an open answer, a text or a number, needs a few samples in `SAMPLES`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import ChainableUndefined
+from jinja2.sandbox import SandboxedEnvironment
+
+Answers = dict[str, Any]
+
+ROOT = Path(__file__).parents[1]
+CONFIG: Answers = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+QUESTIONS: dict[str, Answers] = {k: v for k, v in CONFIG.items() if not k.startswith("_")}
+# The others are computed: nobody is asked, and nobody may answer.
+ASKED = {
+    name: question for name, question in QUESTIONS.items() if question.get("when") is not False
+}
+
+# Answers that are tried in turn, not each with each: that would only take longer.
+SAMPLES: dict[str, list[Any]] = {
+    "project_name": ["My Service", "a", "Orders_2 - the 2nd"],
+    "project_description": ["Keeps the stock.", "\"Größe\" \\ '''🦊''' # %s"],
+    "python_version": QUESTIONS["python_version"]["choices"],
+    "tune_pool": [False, True],
+    "pool_size": [5, 1, 1000],
+    "max_overflow": [0, 10, 1000],
+    "pool_timeout": [1, 60],
+    "pool_recycle": [-1, 60, 86400],
+    "pool_pre_ping": [True, False],
+}
+
+JINJA = SandboxedEnvironment(
+    undefined=ChainableUndefined,
+    extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+)
+
+
+def values(name: str) -> list[Any]:
+    """All values of a question with choices, or of a yes-or-no question."""
+    question = QUESTIONS[name]
+    choices = question.get("choices", [False, True])
+    if "choices" not in question and question["type"] != "bool":
+        raise AssertionError(f"{name} has open answers: add some to SAMPLES in {__file__}")
+    return list(choices.values()) if isinstance(choices, dict) else list(choices)
+
+
+def crossed() -> list[Answers]:
+    """Every valid combination of the answers that decide about whole files."""
+    return list(combinations({name: values(name) for name in ASKED if name not in SAMPLES}))
+
+
+def complete() -> list[Answers]:
+    """The crossed combinations, each with the next samples of all other answers."""
+    return [
+        answers
+        for number, chosen in enumerate(crossed())
+        for answers in combinations(
+            {name: [value] for name, value in chosen.items()}
+            # The shift after each round keeps in step with no other answer.
+            | {name: [s[(number + number // len(s)) % len(s)]] for name, s in SAMPLES.items()}
+        )
+    ]
+
+
+def combinations(tried: Mapping[str, Iterable[Any]]) -> Iterator[Answers]:
+    """Every valid combination of the values in `tried`; all other questions keep their defaults.
+
+    A question that is not asked, because of an earlier answer, is not in the combination.
+    """
+    rows: list[tuple[Answers, Answers]] = [({}, {})]
+    for name, question in QUESTIONS.items():
+        following: list[tuple[Answers, Answers]] = []
+        for chosen, known in rows:
+            if name in tried and yaml.safe_load(_render(question.get("when", True), known)):
+                following += [(chosen | {name: v}, known | {name: v}) for v in tried[name]]
+            else:
+                default = _render(question["default"], known)
+                default = default if question["type"] == "str" else yaml.safe_load(default)
+                following.append((chosen, known | {name: default}))
+        rows = following
+    return (chosen for chosen, _ in rows)
+
+
+def refusal(name: str, value: object) -> str:
+    """What the validator of a question says to a value; nothing, if it accepts it."""
+    return _render(QUESTIONS[name]["validator"], {name: value}).strip()
+
+
+def computed(name: str, **known: object) -> str:
+    """The value of a question that nobody is asked."""
+    return _render(QUESTIONS[name]["default"], known)
+
+
+def _render(value: object, known: Answers) -> str:
+    return JINJA.from_string(str(value)).render(known)

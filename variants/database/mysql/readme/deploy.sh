@@ -1,0 +1,1 @@
+echo "MYSQL_PASSWORD=$(openssl rand -hex 32)" >> .env

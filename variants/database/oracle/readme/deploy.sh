@@ -1,0 +1,1 @@
+echo "ORACLE_PASSWORD=$(openssl rand -hex 15)" >> .env

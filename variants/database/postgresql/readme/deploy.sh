@@ -1,0 +1,1 @@
+echo "POSTGRES_PASSWORD='…'" >> .env

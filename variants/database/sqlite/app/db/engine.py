@@ -1,0 +1,147 @@
+"""Engines for SQLite: all that the service knows about its driver, aiosqlite.
+
+SQLite has one writer at a time and any number of readers. So the writing engine has a single
+connection, whose queue is the pool's, and each transaction takes the write lock when it begins;
+readers have connections of their own and, thanks to the write-ahead log, wait for nobody.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from app.db.pool import Role
+from app.settings import Settings, SettingsError
+
+# A database in memory that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
+# with a shared cache, a reader waits for a writer instead of failing.
+SHARED_MEMORY = "file:/memory"
+
+
+def create_engine(settings: Settings, role: Role) -> AsyncEngine:
+    """Create the engine for a role. It opens no file before the first use.
+
+    Raises:
+        SettingsError: The folder of the database file does not exist.
+    """
+    url = settings.database_url
+    in_memory = url.database in (None, "", ":memory:")
+    if in_memory:
+        url = url.set(database=SHARED_MEMORY, query={"vfs": "memdb", "uri": "true"})
+    else:
+        _check_folder(url)
+    writes = role in ("write", "migrate")
+    engine = create_async_engine(
+        url,
+        pool_size=1 if writes else settings.database_pool_size,
+        max_overflow=0 if writes else settings.database_max_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_recycle=settings.database_pool_recycle,
+        pool_pre_ping=settings.database_pool_pre_ping,
+        echo=settings.database_echo,
+        # Values of statements belong in no log and in no traceback.
+        hide_parameters=True,
+        connect_args={"timeout": settings.database_lock_timeout},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, record: object) -> None:
+        # The driver would begin transactions by rules of its own, too late for SELECT and DDL.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # A migration that rebuilds a table drops the old one, and with it what refers to it.
+        cursor.execute(f"PRAGMA foreign_keys={'OFF' if role == 'migrate' else 'ON'}")
+        cursor.execute(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+
+    event.listen(engine.sync_engine, "commit", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _clear_up)
+    event.listen(engine.sync_engine, "invalidate", _release_locks)
+    if in_memory:
+        _keep_in_memory(engine)
+    return engine
+
+
+@asynccontextmanager
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Let one process at a time change the schema: its transaction holds SQLite's write lock."""
+    yield
+
+
+async def try_lock(session: AsyncSession, name: str) -> bool:
+    """Take a lock until the transaction ends; True: the transaction is the only writer already."""
+    return True
+
+
+def _check_folder(url: URL) -> None:
+    database = url.database or ""
+    folder = Path(database).parent
+    if not database.startswith("file:") and not folder.is_dir():
+        raise SettingsError(
+            f"DATABASE_URL: the folder {folder.absolute()} does not exist. Create it, "
+            "or name a file in a folder that does (sqlite+aiosqlite:////absolute/path/app.db)."
+        )
+
+
+def _refuse_closed(connection: Connection) -> None:
+    # SQLAlchemy would skip the COMMIT on a closed connection in silence.
+    driver = connection.connection.driver_connection
+    if driver is None or driver._connection is None:
+        connection.invalidate()
+        raise sqlite3.OperationalError("Connection closed")
+
+
+def _clear_up(context: ExceptionContext) -> BaseException | None:
+    error = context.original_exception
+    if isinstance(error, OverflowError | UnicodeEncodeError):
+        # The driver refuses what no column can hold by errors that SQLAlchemy does not know.
+        return DataError(None, None, error)
+    if isinstance(error, sqlite3.Error) and not context.statement and context.connection:
+        # A COMMIT that fails, for a deferred foreign key or a full disk, leaves SQLite's
+        # transaction open; SQLAlchemy takes it for ended, and the next one could not begin.
+        context.connection.connection.rollback()
+    return None
+
+
+def _release_locks(connection: Any, record: object, error: BaseException | None) -> None:
+    # A cancelled request leaves its statement running in the driver's thread and its locks in
+    # place until the garbage collector comes. The two private attributes are the reason for the
+    # narrow version range of aiosqlite.
+    driver = connection.driver_connection
+    sqlite: sqlite3.Connection | None = driver._connection
+    if sqlite is None:
+        return
+    released = threading.Event()
+    driver._tx.put_nowait((None, sqlite.rollback))
+    driver._tx.put_nowait((None, released.set))
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        # Again and again, because it does nothing to a statement that is about to begin.
+        if not released.is_set():
+            sqlite.interrupt()
+            loop.call_later(0.01, interrupt)
+
+    interrupt()
+
+
+def _keep_in_memory(engine: AsyncEngine) -> None:
+    # The database lives as long as a connection to it does.
+    anchor = sqlite3.connect(f"{SHARED_MEMORY}?vfs=memdb", uri=True, check_same_thread=False)
+
+    @event.listens_for(engine.sync_engine, "engine_disposed")
+    def close_anchor(engine: Engine) -> None:
+        anchor.close()

@@ -1,0 +1,136 @@
+"""What the service promises about SQLite in particular."""
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+from sqlalchemy import QueuePool, func, select, text
+
+from app.db.database import Database
+from app.settings import SettingsError, parse_database_url
+from app.web.transaction import ReadSession, WriteSession
+from tests import probe
+from tests.conftest import client_of, make_settings, running_app
+from tests.probe import Probe, add_probes, add_route, names_of
+
+
+async def test_reads_of_a_session_agree(
+    live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    @add_route(live_probe_app, "GET")
+    async def look_twice(session: ReadSession) -> list[int | None]:
+        count = select(func.count()).select_from(Probe)
+        before = await session.scalar(count)
+        await add_probes(live_probe_database, "meanwhile")
+        return [before, await session.scalar(count)]
+
+    assert (await live_probe_client.get("/look_twice")).json() == [0, 0]
+    assert await names_of(live_probe_database) == ["meanwhile"]
+
+
+async def test_reads_do_not_wait_for_a_writer(
+    live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    async with live_probe_database.write() as session, asyncio.timeout(1):
+        session.add(Probe(name="unfinished"))
+        await session.flush()
+
+        assert (await live_probe_client.get("/probes")).json()["items"] == []
+
+
+@pytest.mark.parametrize(("kind", "query_only"), [("write", 0), ("read", 1)])
+async def test_connections_are_configured(
+    live_probe_database: Database, kind: str, query_only: int
+) -> None:
+    async with getattr(live_probe_database, kind)() as session:
+        pragmas = {
+            "journal_mode": "wal",
+            "foreign_keys": 1,
+            "busy_timeout": 5000,
+            "query_only": query_only,
+        }
+        for name, value in pragmas.items():
+            assert await session.scalar(text(f"PRAGMA {name}")) == value
+
+
+async def test_database_in_memory_is_one_for_all_connections() -> None:
+    settings = make_settings("sqlite://", environment="dev")
+    async with running_app(settings) as app, client_of(app) as client:
+        app.include_router(probe.router)
+        await probe.create_table(settings)
+        assert (await client.get("/health/ready")).status_code == 200
+
+        requests = [client.post("/probes", json={"name": str(n)}) for n in range(10)]
+        assert {response.status_code for response in await asyncio.gather(*requests)} == {201}
+        assert len((await client.get("/probes")).json()["items"]) == 10
+
+    async with running_app(settings) as app, client_of(app) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        assert "probes" not in await tables(app.state.database)
+
+
+async def test_connection_lost_before_commit_is_never_reported_as_success(
+    live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    @add_route(live_probe_app)
+    async def lose(session: WriteSession) -> None:
+        session.add(Probe(name="lost"))
+        await session.flush()
+        connection = await (await session.connection()).get_raw_connection()
+        assert connection.driver_connection is not None
+        await connection.driver_connection.close()
+
+    response = await live_probe_client.post("/lose")
+
+    assert response.status_code == 503
+    assert "may or may not have happened" in response.json()["detail"]
+    assert await names_of(live_probe_database) == []
+
+
+async def test_service_in_development_starts_on_nothing(tmp_path: Path) -> None:
+    settings = make_settings(f"sqlite:///{tmp_path}/new.db", environment="dev")
+    async with running_app(settings) as app, client_of(app) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+def test_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    settings = make_settings(f"sqlite:///{tmp_path}/missing/app.db")
+
+    with pytest.raises(SettingsError, match=r"DATABASE_URL: the folder .*missing does not exist"):
+        Database(settings)
+
+
+@pytest.mark.parametrize("prefix", ["sqlite:///", "sqlite+aiosqlite:///"])
+def test_short_name_of_the_database_is_accepted(prefix: str) -> None:
+    url = parse_database_url(f"{prefix}./app.db")
+
+    assert (url.drivername, url.database) == ("sqlite+aiosqlite", "./app.db")
+
+
+def test_pool_settings_reach_the_engines(tmp_path: Path) -> None:
+    database = Database(
+        make_settings(
+            f"sqlite:///{tmp_path}/app.db",
+            database_pool_size=7,
+            database_max_overflow=3,
+            database_pool_timeout=2.5,
+            database_pool_recycle=77,
+            database_pool_pre_ping=True,
+        )
+    )
+    writer, reader = (cast(QueuePool, e.pool) for e in (database.writer, database.reader))
+
+    assert (reader.size(), reader._max_overflow) == (7, 3)
+    # SQLite has one writer at a time.
+    assert (writer.size(), writer._max_overflow) == (1, 0)
+    for pool in (writer, reader):
+        assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, True)
+
+
+async def tables(live_probe_database: Database) -> list[str]:
+    """The names of all tables."""
+    async with live_probe_database.read() as session:
+        return list(await session.scalars(text("SELECT name FROM sqlite_master")))
