@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -25,7 +26,15 @@ async def start(directory: Path, *arguments: str, **environment: str) -> Process
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=PIPE,
         stderr=STDOUT,
+        start_new_session=True,
     )
+
+
+async def end(process: Process) -> None:
+    """End a process that may still run, and its workers, which would keep its output open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()
 
 
 async def run(directory: Path, *arguments: str, **environment: str) -> tuple[int | None, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from httpx2 import AsyncClient
 
-from tests.processes import free_port, run, start, wait_until_it_answers
+from tests.processes import end, free_port, run, start, wait_until_it_answers
 from tests.server import DatabaseServer
 
 COMMANDS = ("python -m app", "python -m app, two workers", "uvicorn app.main:app")
@@ -39,9 +39,7 @@ async def servers(
         yield {command: (process, ports[command]) for command, process in processes.items()}
     finally:
         for process in processes.values():
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+            await end(process)
         server.drop_database(url)
 
 
@@ -78,7 +76,7 @@ async def test_server_ends_at_sigterm_although_a_client_keeps_its_connection(
 
     process.send_signal(signal.SIGTERM)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         output, _ = await process.communicate()
     writer.close()
     # uvicorn by itself ends by the signal again, after it has closed everything.
