@@ -97,8 +97,9 @@ def add_route(app: FastAPI, method: str = "POST") -> Callable[[Endpoint], Endpoi
 
     def add(endpoint: Endpoint) -> Endpoint:
         path = f"/{endpoint.__name__}"
-        taken = {getattr(route, "path", None) for route in app.routes}
+        taken: set[str] = getattr(app.state, "added_paths", set())
         assert path not in taken, "the application is shared: choose another name"
+        app.state.added_paths = taken | {path}
         routes = APIRouter(route_class=TransactionalRoute)
         routes.add_api_route(path, endpoint, methods=[method])
         app.include_router(routes)

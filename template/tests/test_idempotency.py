@@ -4,13 +4,16 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from httpx2 import AsyncClient, Response
 from sqlalchemy import delete, select, update
 
 from app.db.base import utc_now
 from app.db.database import Database
 from app.db.idempotency import KEEP_FOR, StoredAnswer, delete_expired_answers
-from tests.probe import Probe, add_probes, names_of
+from app.web.transaction import WriteSession
+from tests.probe import Probe, add_probes, add_route, names_of
 
 EXPIRED = KEEP_FOR + timedelta(minutes=1)
 
@@ -37,6 +40,20 @@ async def test_repeated_request_gets_the_first_answer_and_happens_once(
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
     assert await names_of(probe_database) == ["once"]
+
+
+async def test_answer_that_cannot_be_given_again_is_422_and_nothing_happens(
+    live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    @add_route(live_probe_app)
+    async def stream_once(session: WriteSession) -> StreamingResponse:
+        session.add(Probe(name="streamed"))
+        return StreamingResponse(iter(["body"]))
+
+    response = await live_probe_client.post("/stream_once", headers={"Idempotency-Key": "key"})
+
+    assert response.status_code == 422
+    assert await names_of(live_probe_database) == []
 
 
 async def test_key_of_another_request_is_422(

@@ -10,17 +10,23 @@ import itertools
 import logging
 import time
 from collections import deque
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.db.database import Database, UnitOfWork
 from app.db.engine import create_engine
-from app.db.errors import kind_of
+from app.db.errors import OutcomeUnknownError, kind_of
 from app.db.kinds import Kind
 from app.db.replication import abort, get_position
 from app.settings import Settings
+
+T = TypeVar("T")
 
 INTERVAL = 0.5
 # To connect, or to answer a look.
@@ -190,6 +196,64 @@ class Replicas:
         await self._primary.close()
         for replica in self._replicas:
             await replica.close()
+
+
+class ReplicaUnit(UnitOfWork):
+    """A unit of work that reads from a replica, as long as it does not write."""
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether no session for writing was asked for."""
+        return self._write is None
+
+
+class ReplicatedDatabase(Database):
+    """A database that is read from replicas, while any is well.
+
+    `run` reads there; `read` does not, because nothing repeats its work when a replica fails.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.replicas = Replicas(settings)
+        self._rolls_back = False
+
+    async def run(
+        self, work: Callable[[UnitOfWork], Awaitable[T]], *, from_primary: bool = False
+    ) -> T:
+        """Run work as `Database.run` does, but first on a replica, unless it needs what was written
+        just now and so reads `from_primary`."""
+        replica = None if from_primary or self._rolls_back else self.replicas.pick()
+        if replica is not None:
+            unit = ReplicaUnit(
+                self._new_write_session, partial(self._new_read_session, bind=replica.engine)
+            )
+            try:
+                return await self._attempt(work, unit)
+            except OutcomeUnknownError:
+                raise
+            except Exception as error:
+                kind = kind_of(error)
+                if kind in Replica.FAILURES and unit.only_reads:
+                    replica.note_failure(kind)
+                elif kind is None or not kind.repeatable:
+                    raise
+        return await super().run(work)
+
+    @asynccontextmanager
+    async def force_rollback(self) -> AsyncIterator[None]:
+        """Roll back whatever is written inside the block, which reads from the primary."""
+        self._rolls_back = True
+        try:
+            async with super().force_rollback():
+                yield
+        finally:
+            self._rolls_back = False
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await super().close()
+        await self.replicas.close()
 
 
 def _for_reads(settings: Settings, url: URL) -> Settings:

@@ -24,7 +24,8 @@ async def answer_once(
 
     Raises:
         ProblemError: 409 while the first request with this key is in progress; 422 if it asked for
-            something else, or the key is not 1 to 255 printable ASCII characters.
+            something else, if the answer is a stream or a file, or if the key is not 1 to 255
+            printable ASCII characters.
     """
     key = request.headers.get(HEADER)
     if key is None or request.method != "POST":
@@ -44,6 +45,8 @@ async def answer_once(
         return _repeat(stored)
 
     response = await handle(request)
+    if not hasattr(response, "body"):
+        raise ProblemError(422, f"A stream or file cannot be given again: omit {HEADER}.")
     if response.status_code < 400:
         if stored is not None:
             await session.delete(stored)

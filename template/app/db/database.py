@@ -5,9 +5,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-{% if read_replica %}
-from functools import partial
-{% endif %}
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -17,9 +14,6 @@ from sqlalchemy.orm import Session
 from app.db.engine import create_engine
 from app.db.errors import OutcomeUnknownError, kind_of
 from app.db.kinds import Kind
-{% if read_replica %}
-from app.db.replicas import Replica, Replicas
-{% endif %}
 from app.db.sessions import AsyncReadSession, ReadOnlySession
 from app.settings import Settings
 
@@ -65,13 +59,6 @@ class UnitOfWork:
             # A savepoint of its own would end with the writer's, and then could not be ended.
             self._read.sync_session.join_transaction_mode = "rollback_only"
 
-{% if read_replica %}
-    @property
-    def only_reads(self) -> bool:
-        """Whether no session for writing was asked for."""
-        return self._write is None
-
-{% endif %}
     @property
     def writes(self) -> bool:
         """Whether there is anything to commit."""
@@ -123,19 +110,10 @@ class Database:
             sync_session_class=ReadOnlySession,
         )
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
-{% if read_replica %}
-        self.replicas = Replicas(settings)
-        self._rolls_back = False
-{% endif %}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncReadSession]:
-{% if read_replica %}
-        """A session for reading, outside a request: scripts and background jobs. It reads from the
-        primary, as nothing repeats it when a replica fails; `run` reads from replicas."""
-{% else %}
         """A session for reading, outside a request: scripts and background jobs."""
-{% endif %}
         async with self._turn, self._new_read_session() as session:
             yield session
 
@@ -147,23 +125,12 @@ class Database:
             yield session
             await session.commit()
 
-{% if read_replica %}
-    async def run(
-        self, work: Callable[[UnitOfWork], Awaitable[T]], *, from_primary: bool = False
-    ) -> T:
-{% else %}
     async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-{% endif %}
         """Run work in one transaction, committed when this returns.
 
         The work is run again from its beginning when the database undid it for reasons that pass:
         it lost against another transaction, or the connection broke before COMMIT was sent. So it
         should change nothing but the database and what it returns.
-{% if read_replica %}
-
-        It reads from a replica if one is well, unless it needs what was written just now and so
-        reads `from_primary`; after a failure there it runs again on the primary.
-{% endif %}
 
         Raises:
             OutcomeUnknownError: The connection broke while COMMIT was on its way.
@@ -172,34 +139,31 @@ class Database:
         give_up = time.monotonic() + self.settings.database_retry_timeout
         pause = 0.01
         while True:
-            async with self._turn:
-{% if read_replica %}
-                replica = None if from_primary else self._pick_replica()
-                unit = UnitOfWork(self._new_write_session, self._sessions_of(replica))
-{% else %}
-                unit = UnitOfWork(self._new_write_session, self._new_read_session)
-{% endif %}
-                try:
-                    result = await work(unit)
-                    await unit.commit()
-                    return result
-                except Exception as error:
-                    kind = kind_of(error)
-                    if unit.commit_sent and kind in (Kind.DISCONNECTED, Kind.TIMEOUT):
-                        raise OutcomeUnknownError from error
-{% if read_replica %}
-                    if replica and unit.only_reads and kind in Replica.FAILURES:
-                        replica.note_failure(kind)
-                        from_primary = True
-                        continue
-{% endif %}
-                    if kind is None or not kind.repeatable or time.monotonic() + pause > give_up:
-                        raise
-                finally:
-                    await unit.close()
+            unit = UnitOfWork(self._new_write_session, self._new_read_session)
+            try:
+                return await self._attempt(work, unit)
+            except OutcomeUnknownError:
+                raise
+            except Exception as error:
+                kind = kind_of(error)
+                if kind is None or not kind.repeatable or time.monotonic() + pause > give_up:
+                    raise
             # Those who collided must not meet again.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 0.5)
+
+    async def _attempt(self, work: Callable[[UnitOfWork], Awaitable[T]], unit: UnitOfWork) -> T:
+        async with self._turn:
+            try:
+                result = await work(unit)
+                await unit.commit()
+                return result
+            except Exception as error:
+                if unit.commit_sent and kind_of(error) in (Kind.DISCONNECTED, Kind.TIMEOUT):
+                    raise OutcomeUnknownError from error
+                raise
+            finally:
+                await unit.close()
 
     @asynccontextmanager
     async def force_rollback(self) -> AsyncIterator[None]:
@@ -208,9 +172,6 @@ class Database:
         All sessions share one connection and take turns; their commits are savepoints.
         """
         turn, self._turn = self._turn, asyncio.Lock()
-{% if read_replica %}
-        self._rolls_back = True
-{% endif %}
         factories = (self._new_write_session, self._new_read_session)
         async with self.writer.connect() as connection:
             transaction = await connection.begin()
@@ -222,28 +183,14 @@ class Database:
                 for factory, engine in zip(factories, (self.writer, self.reader), strict=True):
                     factory.configure(bind=engine, join_transaction_mode="conditional_savepoint")
                 self._turn = turn
-{% if read_replica %}
-                self._rolls_back = False
-{% endif %}
                 await transaction.rollback()
 
     async def close(self) -> None:
         """Close all connections."""
         for engine in self.engines:
             await engine.dispose()
-{% if read_replica %}
-        await self.replicas.close()
-
-    def _pick_replica(self) -> Replica | None:
-        return None if self._rolls_back else self.replicas.pick()
-
-    def _sessions_of(self, replica: Replica | None) -> Callable[[], AsyncSession]:
-        if replica is None:
-            return self._new_read_session
-        return partial(self._new_read_session, bind=replica.engine)
-{% endif %}
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        """All engines{{ " on the primary" if read_replica }}."""
+        """All engines."""
         return (self.writer, self.reader, self.probe)
