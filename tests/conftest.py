@@ -2,12 +2,15 @@
 
 import os
 import random
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import interpreters
 import pytest
-from projects import check_answers, snapshot
+from faults.verdict import Verdicts
+from projects import check_answers, commit_all, copy, snapshot
 from pytest_copie.plugin import Copie
 from questionnaire import Answers
 from xdist.remote import Producer
@@ -37,6 +40,34 @@ def render(copie_session: Copie, template: Path) -> Render:
     return render
 
 
+@pytest.fixture(scope="module")
+def temporary_files_in_memory() -> Iterator[None]:
+    """Copier's three copies for each update are a thousand small files: on a disk that is slow."""
+    memory = Path("/dev/shm")
+    if not (os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30):
+        yield
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fresh(template: Path, temporary_files_in_memory: None) -> Render:
+    """A fresh, committed copy with some answers; made once, not to be changed."""
+    copies: dict[str, Path] = {}
+
+    def fresh(answers: Answers) -> Path:
+        key = repr(sorted(answers.items()))
+        if key not in copies:
+            project = Path(tempfile.mkdtemp()) / "project"
+            copies[key] = copy(template, project, answers)
+            commit_all(project)
+        return copies[key]
+
+    return fresh
+
+
 class OneWorkerPerProject(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
     """Gives the tests of one project to one worker, which renders and installs it once.
 
@@ -53,18 +84,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneWork
     return OneWorkerPerProject(config, log)
 
 
+collect_ignore = ["living"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Before the workers start, who must all choose the same: every run tries other random switches.
     os.environ.setdefault("UPDATES_SEED", str(random.SystemRandom().randrange(10**6)))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Progress(config))
+        config.pluginmanager.register(Verdicts(config))
 
 
 class Progress:
     """Tells what takes long, while it does: some steps install and test a whole service."""
 
     SLOW_SECONDS = 5
-    SLOW_FILES = ("test_profiles.py", "test_readme.py")
+    SLOW_FILES = (
+        "test_living_services.py",
+        "test_profiles.py",
+        "test_readme.py",
+        "test_service_readme.py",
+    )
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

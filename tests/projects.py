@@ -4,7 +4,10 @@ Copier drops an answer to a question that does not exist or is not asked, and co
 was given. pytest-copie puts exceptions aside. A test would pass, and have tested something else.
 """
 
+import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import copier
@@ -62,6 +65,12 @@ def copy(template: Path, project: Path, answers: Answers) -> Path:
 
 
 def update(project: Path, answers: Answers) -> None:
+    """Update a committed project without trust, change answers, and meet no conflict."""
+    run_update(project, answers)
+    assert conflicts_of(project) == []
+
+
+def run_update(project: Path, answers: Answers) -> None:
     """Update a committed project without trust, and change answers."""
     copier.run_update(
         project,
@@ -72,9 +81,21 @@ def update(project: Path, answers: Answers) -> None:
         quiet=True,
         unsafe=False,
     )
-    conflicts = git(project, "ls-files", "--unmerged")
-    assert not conflicts, f"the update left conflicts:\n{conflicts}"
     check_answers(project, answers)
+
+
+def update_by_command(project: Path, *options: str) -> str:
+    """Update a committed project as its owner does, and return what Copier says."""
+    command = [sys.executable, "-m", "copier", "update", "--defaults", "--vcs-ref=HEAD", *options]
+    result = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def conflicts_of(project: Path) -> list[str]:
+    """The files that an update left with both sides of a conflict in them."""
+    stages = git(project, "ls-files", "--unmerged", "-z").split("\0")
+    return sorted({stage.partition("\t")[2] for stage in stages if stage})
 
 
 def answers_of(project: Path) -> Answers:
@@ -98,3 +119,21 @@ def files_of(project: Path) -> dict[str, bytes]:
         for path in sorted(project.rglob("*"))
         if path.is_file() and ".git" not in path.relative_to(project).parts[:1]
     }
+
+
+def without_revisions(project: Path) -> dict[str, bytes]:
+    """All files but what Copier remembers, and the revisions, which are their owner's."""
+    files = files_of(project)
+    ours = files.keys() - revisions_of(project).keys() - {".copier-answers.yml"}
+    return {name: files[name] for name in sorted(ours)}
+
+
+def revisions_of(project: Path) -> dict[str, bytes]:
+    """The migrations of the project."""
+    files = files_of(project)
+    return {name: files[name] for name in files if name.startswith("migrations/versions/")}
+
+
+def copy_of(project: Path) -> Path:
+    """A copy of a project, to work on."""
+    return Path(shutil.copytree(project, Path(tempfile.mkdtemp()) / "project"))

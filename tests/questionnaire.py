@@ -33,6 +33,11 @@ SAMPLES: dict[str, list[Any]] = {
     "pool_timeout": [1, 60],
     "pool_recycle": [-1, 60, 86400],
     "pool_pre_ping": [True, False],
+    # It decides about few files, and those depend on no other answer but `read_replica`.
+    "metrics": [True, False],
+    # It decides about one folder and one section, whatever the others are.
+    # (Three, not to keep in step with the one before.)
+    "kubernetes": [True, True, False],
 }
 
 JINJA = SandboxedEnvironment(

@@ -1,6 +1,8 @@
 """What the tests of files around a service need: the service installed, a shell, a database."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,13 +17,16 @@ BIN = Path(sys.executable).parent
 # What would lead a command to our own project, environment or databases.
 OUR_OWN = ("DATABASE_", "PG", "PYTEST_", "PYTHON", "TEST_DATABASE_", "UV_PROJECT_", "VIRTUAL_ENV")
 SECONDS = 300
+# Of the databases in compose files, for those who run these.
+PASSWORDS = ("POSTGRES_PASSWORD", "MYSQL_PASSWORD", "ORACLE_PASSWORD")
 
 START_SERVER = """
 import sys
 from tests.server import database_server
 
 with database_server() as server:
-    print(server.create_database("app_test"), flush=True)
+    for name in sys.argv[1:]:
+        print(server.create_database(name), flush=True)
     sys.stdin.read()
 """
 
@@ -55,11 +60,41 @@ def shell(command: str, folder: Path, environment: Mapping[str, str]) -> None:
     assert result.returncode == 0, f"{command} failed:\n{result.stdout}"
 
 
+def run_uv(project: Path, *arguments: str, **ours: str) -> str:
+    """Run uv in a project, as its owner would, and return what it prints; fail with that."""
+    # Opt-in: a MySQL of any version, in place of the MariaDB that is found or downloaded.
+    server = {"TEST_DATABASE_PROGRAM": os.environ["MYSQLD"]} if "MYSQLD" in os.environ else {}
+    with subprocess.Popen(
+        [uv.find_uv_bin(), *arguments],
+        cwd=project,
+        env=environment(**server, **ours),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            # Not only uv, which would leave behind what it runs.
+            os.killpg(process.pid, signal.SIGKILL)
+            output = f"{process.communicate()[0]}\nIt took longer than {SECONDS} s."
+    assert process.returncode == 0, f"uv {' '.join(arguments)} failed:\n{output}"
+    return output
+
+
 @contextmanager
 def database(project: Path) -> Iterator[SplitResult]:
     """Run the server of the project's own tests, and give the URL of a database `app_test`."""
+    with databases(project, "app_test") as (url,):
+        yield urlsplit(url)
+
+
+@contextmanager
+def databases(project: Path, *names: str) -> Iterator[list[str]]:
+    """Run the server of the project's own tests, and give the URLs of empty databases."""
     with subprocess.Popen(
-        [project / ".venv/bin/python", "-c", START_SERVER],
+        [project / ".venv/bin/python", "-c", START_SERVER, *names],
         cwd=project,
         env=environment(),
         stdin=subprocess.PIPE,
@@ -67,4 +102,12 @@ def database(project: Path) -> Iterator[SplitResult]:
         text=True,
     ) as process:
         assert process.stdout is not None
-        yield urlsplit(process.stdout.readline().strip())
+        yield [process.stdout.readline().strip() for _ in names]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from conftest import Render
 from interpreters import nearest
-from projects import commit_all, copy, update
+from projects import commit_all, copy, git, update
 from questionnaire import QUESTIONS, ROOT, Answers, combinations, values
 from services import database, environment, shell, tool
 
-CROSSED = ("database", "containers", "ci")
+CROSSED = ("database", "read_replica", "containers", "ci")
 VARIANTS = list(combinations({name: values(name) for name in CROSSED}))
 PYTHONS: list[str] = QUESTIONS["python_version"]["choices"]
 WORKFLOW = ".github/workflows/ci.yml"
@@ -45,7 +45,9 @@ def test_workflows_are_valid_and_safe(render: Render) -> None:
     projects = [render(answers) for answers in VARIANTS if answers["ci"] == "github"]
     files = [project / WORKFLOW for project in projects]
     tool("check-jsonschema", "--builtin-schema=vendor.github-workflows", *files)
-    tool("zizmor", "--offline", "--no-progress", *files)
+    updates = [file.parents[1] / "dependabot.yml" for file in files]
+    tool("check-jsonschema", "--builtin-schema=vendor.dependabot", *updates)
+    tool("zizmor", "--offline", "--no-progress", *files, *updates)
 
 
 def test_pipelines_are_valid(render: Render) -> None:
@@ -89,6 +91,35 @@ def test_every_supported_python_is_tested(version: str, render: Render) -> None:
 def test_github_and_gitlab_run_the_same(render: Render) -> None:
     github = github_commands(render({}), "check", "test")
     assert gitlab_commands(render({"ci": "gitlab"}), "check", "test") == github
+
+
+def test_hooks_check_what_ci_checks(render: Render) -> None:
+    hooks = render({}) / ".pre-commit-config.yaml"
+    # All of them are here: nothing is fetched from elsewhere, and versions are those of uv.lock.
+    (repository,) = load(hooks)["repos"]
+    assert repository["repo"] == "local"
+    checks = {re.sub(r" --(check|fix)$", "", hook["entry"]) for hook in repository["hooks"]}
+    commands = github_commands(render({}), "check")
+    assert checks - {"uv lock"} == {
+        command.removesuffix(" --check") for command in commands if command.startswith("uv run")
+    }
+
+
+@pytest.mark.parametrize(
+    ("answers", "package"),
+    [
+        ({"database": "postgresql+asyncpg", "pgbouncer": True}, "pgbouncer"),
+        ({"database": "mysql+aiomysql", "read_replica": True}, "mariadb-server-core"),
+    ],
+    ids=["pgbouncer", "replica"],
+)
+def test_servers_that_the_tests_start_are_installed(
+    answers: Answers, package: str, render: Render
+) -> None:
+    install = f"apt-get install --yes {package}"
+    assert any(install in command for command in github_commands(render(answers), "test"))
+    project = render(answers | {"ci": "gitlab"})
+    assert any(install in command for command in gitlab_commands(project, "test"))
 
 
 def test_without_ci_or_containers_there_are_no_files_of_theirs(render: Render) -> None:
@@ -139,6 +170,9 @@ def test_commands_succeed_in_a_new_service(service: Path) -> None:
         for command in commands:
             if command not in NOT_RUN_HERE:
                 shell(command, service, variables)
+    # And what is run before a commit: it finds nothing, and changes nothing.
+    shell("uv run pre-commit run --all-files", service, variables)
+    assert git(service, "status", "--porcelain") == ""
 
 
 def test_a_missing_lock_file_is_said_clearly(render: Render) -> None:

@@ -2,15 +2,16 @@
 
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,14 @@ import yaml
 from conftest import Render
 from interpreters import installed
 from projects import copy
-from questionnaire import Answers, combinations, values
+from questionnaire import ROOT, Answers, combinations, values
+from services import PASSWORDS, environment, free_port, shell, tool
 from services import database as running_database
-from services import environment, shell, tool
 
 CROSSED = ("database", "migrations", "pgbouncer", "read_replica")
 VARIANTS = list(combinations({name: values(name) for name in CROSSED}))
 UID = 10001
-# Of the databases in compose files, for those who run these.
-PASSWORDS = ("POSTGRES_PASSWORD", "MYSQL_PASSWORD", "ORACLE_PASSWORD")
+SECRET = "$ecret 'with' everything"
 
 Instruction = tuple[str, str]
 
@@ -71,15 +71,73 @@ def test_compose_file_fits_its_schema(project: Path) -> None:
     tool("check-jsonschema", "--builtin-schema=vendor.compose-spec", project / "compose.yaml")
 
 
-def test_compose_accepts_the_file(project: Path) -> None:
-    compose = ["docker", "compose"]
-    if (
-        not shutil.which("docker")
-        or subprocess.run([*compose, "version"], capture_output=True).returncode
-    ):
-        pytest.skip("there is no docker compose here")
-    config = [*compose, "--project-directory", str(project), "config", "--quiet"]
-    subprocess.run(config, check=True, env=environment(**dict.fromkeys(PASSWORDS, "x")))
+@pytest.fixture(scope="session")
+def compose() -> list[str]:
+    """The command of Docker Compose: that of this machine, else Debian's, unpacked once."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        with suppress(OSError):
+            said = subprocess.run([*command, "version"], capture_output=True, text=True)
+            # Version 1 knew another format.
+            if re.search(r"version v?[2-9]", said.stdout):
+                return command
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = cache / "docker-compose-for-tests"
+    if not (place / "docker-compose").exists():
+        if not (shutil.which("apt-get") and Path("/usr/share/keyrings").exists()):
+            pytest.skip("there is no Docker Compose here, and this is no Debian to have one from")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            unpacking = [str(ROOT / "tests/unpack_compose.sh"), f"{folder}/unpacked"]
+            result = subprocess.run(unpacking, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+            with suppress(OSError):  # Another worker may have been faster.
+                Path(folder, "unpacked").rename(place)
+    return [str(place / "docker-compose")]
+
+
+def test_compose_accepts_the_file(
+    project: Path, services: dict[str, Any], compose: list[str]
+) -> None:
+    understood = effective(compose, project, "compose.yaml")["services"]
+    assert understood.keys() == services.keys()
+    # What a shell gets has its variables still, and what Compose fills in has them no more.
+    for service in understood.values():
+        assert "${" not in str(service)
+
+
+def test_development_adds_a_port_for_this_machine_and_nothing_else(
+    project: Path, compose: list[str]
+) -> None:
+    if not (project / "compose.dev.yaml").exists():
+        return
+    plain = effective(compose, project, "compose.yaml")
+    added = effective(compose, project, "compose.yaml", "compose.dev.yaml")
+    ((port,),) = [added["services"]["database"].pop("ports")]
+    assert added == plain
+    assert (port["host_ip"], port.get("published")) == ("127.0.0.1", None)
+    assert str(port["target"]) in (project / "app/settings.py").read_text()
+
+
+def effective(compose: list[str], project: Path, *files: str) -> dict[str, Any]:
+    """What Compose understands of some files."""
+    command = [*compose, f"--project-directory={project}"]
+    command += [f"--file={project / file}" for file in files]
+    variables = environment(**dict.fromkeys(PASSWORDS, SECRET))
+    result = subprocess.run(
+        [*command, "config", "--format=json"], capture_output=True, text=True, env=variables
+    )
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_scripts_are_lint_clean(services: dict[str, Any], tmp_path: Path) -> None:
+    for name, service in services.items():
+        commands = [service.get("command", []), service.get("healthcheck", {}).get("test", [])]
+        for program, *_, script in filter(None, commands):
+            if program in ("sh", "CMD-SHELL"):
+                (tmp_path / name).write_text(script.replace("$$", "$"))
+                tool("shellcheck", "--shell=sh", tmp_path / name)
 
 
 def test_base_images_are_pinned_to_versions(project: Path, services: dict[str, Any]) -> None:
@@ -182,10 +240,11 @@ def test_service_starts_after_its_database_and_its_migrations(
 
 
 def test_stopping_waits_for_requests_to_finish(project: Path, services: dict[str, Any]) -> None:
-    server = (project / "app/__main__.py").read_text()
-    graceful = re.findall(r"timeout_graceful_shutdown=(\d+)", server)
-    assert len(graceful) == 1
-    assert int(services["app"]["stop_grace_period"].removesuffix("s")) >= int(graceful[0]) + 5
+    settings = (project / "app/settings.py").read_text()
+    defaults = re.findall(r"shutdown_(?:delay|timeout): \w+ = Field\(default=(\d+)", settings)
+    assert len(defaults) == 2
+    grace = int(services["app"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= sum(map(int, defaults)) + 5
 
 
 @pytest.mark.parametrize("database", values("database"))
@@ -227,6 +286,182 @@ def test_what_the_image_does_works(database: str, template: Path) -> None:
             assert image.get("/docs") == 404
         assert image.probe() != 0
         assert image.files() == before
+
+
+QUERY = """
+import asyncio, sys
+import asyncpg
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    try:
+        print(await connection.fetchval(sys.argv[2]))
+    finally:
+        await connection.close()
+
+asyncio.run(main())
+"""
+
+
+def test_replica_is_set_up_as_the_compose_file_says(template: Path) -> None:
+    """What the containers of the database and its replica run, on servers of this machine."""
+    with tempfile.TemporaryDirectory(prefix="replica-") as directory, ExitStack() as stack:
+        folder = Path(directory)
+        folder.chmod(0o755)
+        answers = {"database": "postgresql+asyncpg", "read_replica": True}
+        project = copy(template, folder / "project", answers)
+        shell("uv sync --quiet", project, environment())
+        database = Container("database", project, folder)
+        replica = Container("replica", project, folder)
+        # As the image does before its first start.
+        (folder / "password").write_text(SECRET)
+        database.run("initdb", "--username=app", f"--pwfile={folder / 'password'}", "--auth=trust")
+
+        stack.enter_context(database.started())
+        database.query("CREATE DATABASE app", database="postgres")
+        with replica.started(source=database):
+            assert replica.query("SELECT pg_is_in_recovery()") == "True"
+            database.query("CREATE TABLE first (id INT)")
+            replica.wait_for("SELECT count(*) FROM first", "0")
+            streams = "SELECT string_agg(state, ' ') FROM pg_stat_replication"
+            assert database.query(streams) == "streaming"
+        database.query("CREATE TABLE second (id INT)")
+        # It goes on where it was, and is not copied again.
+        made = (replica.data / "PG_VERSION").stat().st_mtime_ns
+        with replica.started(source=database):
+            replica.wait_for("SELECT count(*) FROM second", "0")
+        assert (replica.data / "PG_VERSION").stat().st_mtime_ns == made
+
+
+DOCKER = """#!/bin/sh
+echo "$POSTGRES_PASSWORD: $*" >>{calls}
+case "$*" in *" port "*) echo 127.0.0.1:{port} ;; esac
+"""
+ROLE = "CREATE ROLE app LOGIN SUPERUSER PASSWORD 'development'"
+
+
+def test_development_has_its_database_in_a_container_where_docker_works(
+    template: Path, tmp_path: Path
+) -> None:
+    """What `dev.py` asks Docker for; the server that a container would hold runs here without."""
+    project = copy(template, tmp_path / "service", {"database": "postgresql+asyncpg"})
+    shell("uv sync --quiet", project, environment())
+    calls = tmp_path / "calls"
+    with running_database(project) as url:
+        python = str(project / ".venv/bin/python")
+        plain = url._replace(scheme="postgresql").geturl()
+        for statement in (ROLE, "CREATE DATABASE app"):
+            subprocess.run([python, "-c", QUERY, plain, statement], check=True)
+        (tmp_path / "docker").write_text(DOCKER.format(calls=calls, port=url.port))
+        (tmp_path / "docker").chmod(0o755)
+        path = f"{tmp_path}:{environment()['PATH']}"
+        shell("uv run dev.py python -m app.db.migrate", project, environment(PATH=path))
+        there = url._replace(scheme="postgresql", path="/app").geturl()
+        command = [python, "-c", QUERY, there, "SELECT count(*) FROM users"]
+        assert subprocess.check_output(command, text=True).strip() == "0"
+
+    asked = calls.read_text().splitlines()
+    prefix = "development: compose --file=compose.yaml --file=compose.dev.yaml"
+    prefix += " --project-name=dev-service"
+    assert asked == [
+        ": compose ls --quiet",
+        f"{prefix} ps --quiet --status=running database",
+        f"{prefix} up --detach --wait database",
+        f"{prefix} port database 5432",
+        f"{prefix} stop database",
+    ]
+
+
+class Container:
+    """A PostgreSQL of the compose file, with the files and variables that its container has."""
+
+    def __init__(self, name: str, project: Path, folder: Path) -> None:
+        compose = yaml.safe_load((project / "compose.yaml").read_text())
+        self.service = compose["services"][name]
+        self.home = folder / name
+        self.home.mkdir()
+        # A volume, in which the image has its data two folders below.
+        self.data = self.home / "18/docker"
+        self.hba = folder / "pg_hba.conf"
+        self.hba.write_text(compose["configs"]["pg_hba"]["content"])
+        self.port = free_port()
+        self.python = project / ".venv/bin/python"
+        self.user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            shutil.chown(self.home, nobody.pw_uid, nobody.pw_gid)
+        find = "import sys, tests.server as s; print(s.find_binaries(s.Path(sys.argv[1])))"
+        said = subprocess.check_output([self.python, "-c", find, folder], cwd=project, text=True)
+        # The image listens everywhere; two of them on one machine need ports of their own.
+        binaries = said.strip()
+        program = self.home / "postgres"
+        own = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        program.write_text(f'#!/bin/sh\nexec {binaries}/postgres "$@" {own}\n')
+        program.chmod(0o755)
+        given = {"PATH": f"{self.home}:{binaries}:/usr/bin:/bin", "PGDATA": str(self.data)}
+        self.variables = given | dict.fromkeys(self.service["environment"], SECRET)
+
+    def run(self, *command: str) -> None:
+        """Run a program of the image to its end."""
+        environment = self.variables | {"PATH": self.variables["PATH"].partition(":")[2]}
+        result = subprocess.run(
+            command, cwd="/", env=environment, capture_output=True, text=True, **self.user
+        )
+        assert result.returncode == 0, result.stderr
+
+    @contextmanager
+    def started(self, source: "Container | None" = None) -> Iterator[None]:
+        """Run the command of the service until it is healthy, and stop it at the end."""
+        command = [
+            part.replace("$$", "$")
+            .replace("/etc/postgresql/pg_hba.conf", str(self.hba))
+            .replace("--host=database", "--host=127.0.0.1")
+            for part in self.service["command"]
+        ]
+        variables = self.variables | ({"PGPORT": str(source.port)} if source else {})
+        with (self.home / "log").open("ab") as log:
+            program = shutil.which(command[0], path=variables["PATH"])
+            process = subprocess.Popen(
+                [str(program), *command[1:]],
+                cwd="/",
+                env=variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                **self.user,
+            )
+        try:
+            deadline = time.monotonic() + 60
+            while not self.is_healthy():
+                alive = process.poll() is None and time.monotonic() < deadline
+                assert alive, (self.home / "log").read_text()
+                time.sleep(0.1)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+    def is_healthy(self) -> bool:
+        """Do the health check."""
+        kind, *command = self.service["healthcheck"]["test"]
+        assert kind == "CMD"
+        variables = self.variables | {"PGPORT": str(self.port)}
+        return not subprocess.run(command, env=variables, capture_output=True).returncode
+
+    def query(self, statement: str, database: str = "app") -> str:
+        """Run a statement as the service does, with the password, and give its first value."""
+        url = f"postgresql://app@127.0.0.1:{self.port}/{database}"
+        command = [str(self.python), "-c", QUERY, url, statement]
+        variables = environment(PGPASSWORD=SECRET)
+        result = subprocess.run(command, env=variables, capture_output=True, text=True)
+        return result.stdout.strip() or result.stderr
+
+    def wait_for(self, statement: str, value: str) -> None:
+        """Wait until a statement gives a value."""
+        deadline = time.monotonic() + 30
+        while (found := self.query(statement)) != value:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
 
 
 class Image:
@@ -282,9 +517,7 @@ class Image:
                     values = ((k, v.replace("$PATH", path)) for k, _, v in pairs)
                     self.environment |= {k: self._inside(v) for k, v in values}
         assert stages == 2
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.environment |= {"PORT": str(self.port), "HOME": "/"}
 
     def _inside(self, text: str) -> str:
@@ -341,45 +574,3 @@ class Image:
         return subprocess.Popen(
             [program, *command[1:]], cwd=self.srv, env=self.environment, **options, **self.user
         )
-
-
-@pytest.fixture(scope="module")
-def with_settings(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a service, with what its settings need."""
-    folder = tmp_path_factory.mktemp("settings")
-    project = copy(template, folder / "service", {})
-    shell("uv sync --quiet --no-dev", project, environment())
-    return project / ".venv/bin/python"
-
-
-READ_SETTINGS = """
-import json, re, sys
-from pathlib import Path
-from app.settings import Settings
-
-example = Path(".env.example").read_text()
-Path(".env").write_text("\\n".join(re.findall("^# ([A-Z_]+=.*)", example, re.MULTILINE)))
-plain = Settings(_env_file=None)
-given = Settings(_env_file=".env")
-json.dump({
-    name: [repr(getattr(plain, name)), repr(getattr(given, name))] for name in Settings.model_fields
-}, sys.stdout)
-"""
-
-
-def test_env_example_has_every_setting_with_its_default(
-    project: Path, with_settings: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(project / "app", tmp_path / "app")
-    example = shutil.copy(project / ".env.example", tmp_path)
-    lines = Path(example).read_text().splitlines()
-    assert all(line.startswith("# ") or not line for line in lines)
-    named = re.findall(r"^# ([A-Z_]+)=", "\n".join(lines), re.MULTILINE)
-    command = [str(with_settings), "-c", READ_SETTINGS]
-    output = subprocess.check_output(command, cwd=tmp_path, env=environment(), text=True)
-    settings: dict[str, list[str]] = json.loads(output)
-    ours = [name for name in named if name not in PASSWORDS]
-    assert ours == [name.upper() for name in settings]
-    for name, (default, given) in settings.items():
-        # Without a value, it depends on others; then the file shows a value that it can have.
-        assert given == default or default == "None", name

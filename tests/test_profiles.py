@@ -3,64 +3,61 @@
 Between them the profiles hold every pair of answers, because faults hide where two answers meet.
 """
 
-import os
-import signal
-import subprocess
 import tomllib
 from itertools import combinations as subsets
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uv
 from interpreters import nearest
 from projects import copy
 from questionnaire import ASKED, SAMPLES, Answers, combinations, computed, refusal, values
-from services import environment
+from services import run_uv as run
 
 SQLITE = "sqlite+aiosqlite"
-POSTGRESQL = "postgresql+asyncpg"
+POSTGRES = "postgresql+asyncpg"
 MYSQL = "mysql+aiomysql"
 ORACLE = "oracle+oracledb_async"
 
-COLUMNS = ["python_version", "database", "migrations", "example", "tune_pool", "containers", "ci"]
-# Asked only of PostgreSQL.
-POSTGRESQL_COLUMNS = [*COLUMNS, "pgbouncer", "read_replica"]
+COLUMNS = [
+    *("python_version", "database", "migrations", "example", "tune_pool", "containers", "ci"),
+    "metrics",
+]
+# Asked only of these.
+MORE_COLUMNS = {POSTGRES: ["pgbouncer", "read_replica"], MYSQL: ["read_replica"]}
 TABLE: list[tuple[Any, ...]] = [
-    ("default", "3.11", SQLITE, True, True, False, True, "github"),
-    ("sqlite-skeleton", "3.11", SQLITE, True, False, True, False, "gitlab"),
-    ("sqlite-tuned", "3.12", SQLITE, True, True, True, False, "github"),
-    ("sqlite-tables", "3.12", SQLITE, False, True, True, True, "none"),
-    ("sqlite-tables-skeleton", "3.13", SQLITE, False, False, True, True, "github"),
-    ("sqlite-bare", "3.14", SQLITE, False, False, False, False, "none"),
-    ("postgresql-tables", "3.11", POSTGRESQL, False, True, False, True, "none", True, False),
-    ("postgresql-reading", "3.11", POSTGRESQL, False, False, True, True, "none", False, True),
-    ("postgresql-lean", "3.12", POSTGRESQL, True, False, False, False, "gitlab", False, True),
-    ("postgresql-proxied", "3.12", POSTGRESQL, True, False, True, False, "github", True, False),
-    ("postgresql-bare", "3.13", POSTGRESQL, True, False, False, False, "gitlab", False, False),
-    ("postgresql", "3.13", POSTGRESQL, True, True, False, True, "none", True, True),
-    ("postgresql-newest", "3.14", POSTGRESQL, True, True, False, False, "github", False, True),
-    ("postgresql-tuned", "3.14", POSTGRESQL, False, True, True, True, "gitlab", True, False),
-    ("mysql-tables", "3.11", MYSQL, False, True, True, True, "github"),
-    ("mysql-skeleton", "3.12", MYSQL, True, False, True, False, "none"),
-    ("mysql", "3.13", MYSQL, True, True, False, True, "gitlab"),
-    ("mysql-bare", "3.14", MYSQL, False, False, False, False, "none"),
+    ("default", "3.11", SQLITE, True, True, False, True, "github", False),
+    ("sqlite-skeleton", "3.11", SQLITE, True, False, True, False, "gitlab", True),
+    ("sqlite-tuned", "3.12", SQLITE, True, True, True, False, "github", True),
+    ("sqlite-tables", "3.12", SQLITE, False, True, True, True, "none", False),
+    ("sqlite-tables-skeleton", "3.13", SQLITE, False, False, True, True, "github", True),
+    ("sqlite-bare", "3.14", SQLITE, False, False, False, False, "none", False),
+    ("postgresql-tables", "3.11", POSTGRES, False, True, False, True, "none", True, True, False),
+    ("postgresql-reading", "3.11", POSTGRES, False, False, True, True, "none", False, False, True),
+    ("postgresql-lean", "3.12", POSTGRES, True, False, False, False, "gitlab", True, False, True),
+    ("postgresql-proxy", "3.12", POSTGRES, True, False, True, False, "github", False, True, False),
+    ("postgresql-bare", "3.13", POSTGRES, True, False, False, False, "gitlab", False, False, False),
+    ("postgresql", "3.13", POSTGRES, True, True, False, True, "none", True, True, True),
+    ("postgresql-newest", "3.14", POSTGRES, True, True, False, False, "github", True, False, True),
+    ("postgresql-tuned", "3.14", POSTGRES, False, True, True, True, "gitlab", False, True, False),
+    ("mysql-tables", "3.11", MYSQL, False, True, True, True, "github", True, False),
+    ("mysql-skeleton", "3.12", MYSQL, True, False, True, False, "none", False, True),
+    ("mysql", "3.13", MYSQL, True, True, False, True, "gitlab", False, True),
+    ("mysql-bare", "3.14", MYSQL, False, False, False, False, "none", True, False),
     # Without a server: the SQL that would be sent, and what happens while there is none.
-    ("oracle", "3.11", ORACLE, True, True, False, True, "github"),
-    ("oracle-tables", "3.12", ORACLE, False, True, True, False, "gitlab"),
-    ("oracle-skeleton", "3.13", ORACLE, True, False, True, True, "none"),
-    ("oracle-bare", "3.14", ORACLE, False, False, False, False, "none"),
+    ("oracle", "3.11", ORACLE, True, True, False, True, "github", True),
+    ("oracle-tables", "3.12", ORACLE, False, True, True, False, "gitlab", False),
+    ("oracle-skeleton", "3.13", ORACLE, True, False, True, True, "none", False),
+    ("oracle-bare", "3.14", ORACLE, False, False, False, False, "none", True),
 ]
 PROFILES: dict[str, Answers] = {
-    name: dict(
-        zip(POSTGRESQL_COLUMNS if answers[1] == POSTGRESQL else COLUMNS, answers, strict=True)
-    )
+    name: dict(zip(COLUMNS + MORE_COLUMNS.get(answers[1], []), answers, strict=True))
     for name, *answers in TABLE
 }
 # What a tuned pool is: small, so that tests meet its bounds.
 POOL: dict[str, Answers] = {
     SQLITE: {"pool_size": 2, "max_overflow": 1, "pool_timeout": 2},
-    POSTGRESQL: {"pool_size": 2, "max_overflow": 1, "pool_timeout": 2, "pool_pre_ping": True},
+    POSTGRES: {"pool_size": 2, "max_overflow": 1, "pool_timeout": 2, "pool_pre_ping": True},
     MYSQL: {"pool_size": 2, "max_overflow": 1, "pool_timeout": 2, "pool_pre_ping": False},
     ORACLE: {"pool_size": 2, "max_overflow": 1, "pool_timeout": 2, "pool_pre_ping": False},
 }
@@ -68,8 +65,6 @@ POOL: dict[str, Answers] = {
 OLDEST = {"default", "postgresql", "mysql", "oracle"}
 # Their tests run a second time, in two processes at once.
 PARALLEL = {"sqlite-tuned", "postgresql-tuned", "mysql-tables"}
-
-STEP_SECONDS = 300
 
 
 @pytest.fixture(scope="module", params=PROFILES)
@@ -93,32 +88,11 @@ def service(profile: str, template: Path, tmp_path_factory: pytest.TempPathFacto
     return project
 
 
-def run(project: Path, *arguments: str) -> None:
-    """Run uv in a project, as its owner would; fail with all that it printed."""
-    # Opt-in: a MySQL of any version, in place of the MariaDB that is found or downloaded.
-    server = {"TEST_DATABASE_PROGRAM": os.environ["MYSQLD"]} if "MYSQLD" in os.environ else {}
-    with subprocess.Popen(
-        [uv.find_uv_bin(), *arguments],
-        cwd=project,
-        env=environment(**server),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=STEP_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Not only uv, which would leave behind what it runs.
-            os.killpg(process.pid, signal.SIGKILL)
-            output = f"{process.communicate()[0]}\nIt took longer than {STEP_SECONDS} s."
-    assert process.returncode == 0, f"uv {' '.join(arguments)} failed:\n{output}"
-
-
 def test_profiles_hold_every_pair_of_answers() -> None:
-    asked = {name for name in ASKED if name not in SAMPLES} | {"python_version", "tune_pool"}
-    assert set(POSTGRESQL_COLUMNS) == asked
-    valid = combinations({name: values(name) for name in POSTGRESQL_COLUMNS})
+    tried_in_turn = {"python_version", "tune_pool", "metrics"}
+    asked = {name for name in ASKED if name not in SAMPLES} | tried_in_turn
+    assert {name for answers in PROFILES.values() for name in answers} == asked
+    valid = combinations({name: values(name) for name in asked})
     held = PROFILES.values()
     missing = {pair for a in valid for pair in pairs(a)} - {pair for a in held for pair in pairs(a)}
     assert not missing, "add profiles with " + ", ".join(sorted(map(str, missing)))

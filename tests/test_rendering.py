@@ -1,6 +1,7 @@
 """Every combination of answers renders a whole, tidy project that is silent about its origin."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -28,13 +29,27 @@ REPLICA = [
 ]
 PGBOUNCER = ["tests/pgbouncer.py", "tests/test_pgbouncer.py"]
 CONTAINERS = ["Dockerfile", ".dockerignore", "compose.yaml"]
+METRICS = [
+    "app/observability/metrics.py",
+    "app/observability/multiprocess.py",
+    "monitoring/grafana.json",
+]
+KUBERNETES = ["kubernetes/*.yaml"]
 PARTS: list[tuple[str, Any, list[str], str]] = [
     ("migrations", True, MIGRATIONS, r"alembic|app\.db\.migrate|/migrations"),
     ("read_replica", True, REPLICA, r"app\.db\.repl|database_replica|your_writes|tests\.standby"),
     ("pgbouncer", True, PGBOUNCER, r"tests\.pgbouncer"),
     ("example", True, EXAMPLE, r"app\.(favorites|items|transfers|users)|favorite|/users|/items"),
     ("containers", True, CONTAINERS, r"docker|compose\.yaml"),
-    ("ci", "github", [".github/workflows/*.yml"], r"\.github|github actions"),
+    # An autoscaler has some, too.
+    ("metrics", True, METRICS, r"^(?!  metrics:$).*metrics|prometheus|grafana"),
+    (
+        "ci",
+        "github",
+        [".github/workflows/*.yml", ".github/dependabot.yml"],
+        r"\.github(?!\.io)|github actions|dependabot",
+    ),
+    ("kubernetes", True, KUBERNETES, r"kubectl|app\.kubernetes|kubernetes/"),
     ("ci", "gitlab", [".gitlab-ci.yml"], r"gitlab"),
 ]
 DRIVERS = {database.partition("+")[2] for database in values("database")}
@@ -85,6 +100,8 @@ def test_files_can_be_parsed(files: dict[str, str]) -> None:
         match name.rpartition(".")[2]:
             case "py":
                 ast.parse(text, name)
+            case "json":
+                json.loads(text)
             case "toml":
                 tomllib.loads(text)
             case "yaml" | "yml":

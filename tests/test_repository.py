@@ -1,10 +1,12 @@
 """The code of this repository is tidy: its tests, and the files that services are made of."""
 
+import re
 import subprocess
 import sys
 
 import pytest
-from questionnaire import ROOT
+from questionnaire import ROOT, values
+from services import tool
 
 
 @pytest.mark.parametrize(
@@ -15,3 +17,20 @@ def test_code_is_tidy(command: str) -> None:
         [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_scripts_are_lint_clean() -> None:
+    tool("shellcheck", ROOT / ".ci/run", *(ROOT / "tests").rglob("*.sh"))
+
+
+def test_no_condition_in_the_template_names_a_driver() -> None:
+    # Its own files are below variants/; what else is asked of it is in `driver` of copier.yml.
+    names = {name for database in values("database") for name in database.split("+")}
+    asks = re.compile(rf"\b(backend|database)\s*(==|!=|in\b)|{'|'.join(sorted(names))}")
+    found = [
+        f"{path.relative_to(ROOT)}: {tag}"
+        for path in sorted((ROOT / "template").rglob("*.jinja"))
+        for tag in re.findall(r"\{[%{].*?[%}]\}", path.read_text(encoding="utf-8"), re.DOTALL)
+        if asks.search(tag)
+    ]
+    assert found == []

@@ -1,18 +1,25 @@
 """Runs the migrations, for `python -m app.db.migrate` and for the `alembic` command."""
 
 import asyncio
+import logging
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import DropTableOp, MigrateOperation, MigrationScript, ModifyTableOps
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 import app.models  # noqa: F401  (fills the metadata)
 from app.db import base
 from app.db.engine import create_engine, schema_lock
 from app.db.migrate import explain
 from app.settings import get_settings
+
+logger = logging.getLogger("app.migrations")
 
 
 def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
@@ -23,6 +30,44 @@ def render_item(kind: str, item: object, context: AutogenContext) -> str | Liter
     return repr(item)
 
 
+def drop_tables_in_order(
+    context: MigrationContext, revision: object, directives: list[MigrationScript]
+) -> None:
+    """Drop tables before those that they refer to, and with them their indexes, of which MySQL
+    drops none by itself that a foreign key needs. Alembic minds neither."""
+    names = [name for name, _ in inspect(context.connection).get_sorted_table_and_fkc_names()]
+    for script in directives:
+        if script.upgrade_ops is None or script.downgrade_ops is None:
+            continue
+        script.upgrade_ops.ops.sort(key=lambda op: _turn(op, names))
+        script.upgrade_ops.reverse_into(script.downgrade_ops)
+        for block in (script.upgrade_ops, script.downgrade_ops):
+            dropped = {op.table_name for op in block.ops if isinstance(op, DropTableOp)}
+            block.ops = [
+                op
+                for op in block.ops
+                if not (isinstance(op, ModifyTableOps) and op.table_name in dropped)
+            ]
+
+
+def _turn(operation: MigrateOperation, names: list[str | None]) -> int:
+    # All others first, in their order.
+    return -names.index(operation.table_name) if isinstance(operation, DropTableOp) else -len(names)
+
+
+def report(
+    ctx: MigrationContext,
+    step: MigrationInfo,
+    heads: Collection[str],
+    run_args: Mapping[str, object],
+) -> None:
+    """Tell that a revision was applied or undone."""
+    for revision in step.up_revisions:
+        if isinstance(revision, Script):
+            what = "upgraded to" if step.is_upgrade else "downgraded from"
+            logger.info("%s %s (%s)", what, revision.revision, revision.doc)
+
+
 def run_on(connection: Connection) -> None:
     """Run the migrations on a connection."""
     sqlite = connection.dialect.name == "sqlite"
@@ -30,11 +75,13 @@ def run_on(connection: Connection) -> None:
         connection=connection,
         target_metadata=base.Base.metadata,
         render_item=render_item,
+        process_revision_directives=drop_tables_in_order,
         compare_server_default=True,
         # SQLite cannot alter a column: Alembic copies the table.
         render_as_batch=sqlite,
         # Alembic would commit after each revision there, which lets another process in between.
         transactional_ddl=True if sqlite else None,
+        on_version_apply=report,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -4,6 +4,7 @@ Users that are there already stay as they are, so it can be run again, also afte
 """
 
 import argparse
+import sys
 from decimal import Decimal
 
 from sqlalchemy import bindparam, select
@@ -47,7 +48,7 @@ async def seed(database: Database, number: int) -> int:
             return len(missing)
 
         created += await database.run(work)
-        print(f"{wanted.stop} of {number} users", flush=True)
+        print(f"{wanted.stop} of {number} users", file=sys.stderr)
     return created
 
 

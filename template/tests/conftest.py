@@ -26,8 +26,12 @@ from tests.server import DatabaseServer, database_server
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 os.environ["ENVIRONMENT"] = "test"
+# Nor must the application that the module makes by itself miss what a proxy asks for.
+os.environ["DATABASE_PGBOUNCER"] = "false"
 
 from app.main import create_app  # noqa: E402  (reads the environment)
+
+del os.environ["DATABASE_PGBOUNCER"]
 
 _numbers = count(1)
 

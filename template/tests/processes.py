@@ -47,7 +47,7 @@ async def run(directory: Path, *arguments: str, **environment: str) -> tuple[int
 
 async def wait_until_it_answers(process: Process, port: int) -> None:
     """Wait until a server listens."""
-    async with asyncio.timeout(30), AsyncClient() as client:
+    async with asyncio.timeout(60), AsyncClient() as client:
         while process.returncode is None:
             with suppress(HTTPError):
                 await client.get(f"http://127.0.0.1:{port}/health/live")

@@ -1,8 +1,10 @@
 """Liveness and readiness: what they say while the database comes and goes."""
 
+import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import MetaData, text
@@ -80,3 +82,17 @@ async def test_readiness_does_not_queue_behind_requests(own_url: str) -> None:
             await writing.execute(text("SELECT 1"))
             await reading.execute(text("SELECT 1"))
             assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_wait_for_the_database_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = unreachable(tmp_path)
+    if "database_migrate_at_start" in Settings.model_fields:
+        settings = settings.model_copy(update={"database_migrate_at_start": True})
+    async with running_app(settings):
+        for _ in range(200):
+            if "waiting" in caplog.text:
+                break
+            await asyncio.sleep(0.05)
+    assert "waiting for the database, to build the schema" in caplog.text

@@ -11,7 +11,8 @@ from sqlalchemy import delete, select, update
 
 from app.db.base import utc_now
 from app.db.database import Database
-from app.db.idempotency import KEEP_FOR, StoredAnswer, delete_expired_answers
+from app.db.housekeeping import delete_expired_answers
+from app.db.idempotency import KEEP_FOR, StoredAnswer
 from app.web.transaction import WriteSession
 from tests.probe import Probe, add_probes, add_route, names_of
 

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 from app.db import migrate
@@ -87,6 +88,19 @@ async def test_several_processes_may_migrate_at_once(empty_url: str, tmp_path: P
 
     assert [code for code, _ in results] == [0] * 4, results
     await run_alembic(empty_url, command.check)
+
+
+async def test_each_revision_is_told(empty_url: str, tmp_path: Path) -> None:
+    arguments = (tmp_path, "-m", "app.db.migrate")
+    _, first = await run(*arguments, DATABASE_URL=empty_url)
+    _, second = await run(*arguments, DATABASE_URL=empty_url)
+
+    revisions = list(ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions())
+    assert first.splitlines() == [
+        *(f"upgraded to {each.revision} ({each.doc})" for each in reversed(revisions)),
+        "The schema is up to date.",
+    ]
+    assert second == "The schema is up to date.\n"
 
 
 async def test_altered_table_keeps_the_rows_that_refer_to_it(empty_url: str) -> None:

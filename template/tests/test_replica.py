@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import delete, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import delete, make_url, text
 
 from app.db import schema
 from app.db.database import Database, UnitOfWork
 from app.db.errors import kind_of
 from app.db.kinds import Kind
-from app.db.replicas import pin_seconds
+from app.db.replicas import needs, pin_seconds
+from app.db.replication import Position
+from app.db.sessions import ReadOnlySessionError
 from app.settings import Settings
 from app.web.read_your_writes import COOKIE
 from app.web.transaction import ReadSession, WriteSession
@@ -27,8 +28,9 @@ from tests import probe
 from tests.conftest import client_of, make_settings, running_app
 from tests.faults import SLOW
 from tests.probe import Probe, add_probes, add_route
+from tests.relay import relay_to
 from tests.server import DatabaseServer
-from tests.standby import ON_STANDBY, Standby, primary_server, standby_of
+from tests.standby import ON_STANDBY, POSITIONS, Standby, primary_server, standby_of
 
 MAX_LAG = 1.0
 READERS = 20
@@ -207,7 +209,7 @@ async def test_replica_refuses_what_writes(app: FastAPI) -> None:
         assert await session.scalar(ON_STANDBY)
         await session.execute(text("DELETE FROM probes"))
 
-    with pytest.raises(DBAPIError) as refusal:
+    with pytest.raises(ReadOnlySessionError) as refusal:
         await app.state.database.run(write)
 
     assert kind_of(refusal.value) is Kind.READ_ONLY
@@ -290,11 +292,16 @@ async def test_only_writes_that_happened_pin(app: FastAPI, client: AsyncClient) 
 # Lag
 
 
+@pytest.mark.parametrize(("replica", "primary", "has_all"), POSITIONS)
+def test_replica_has_all_or_it_lags(replica: Position, primary: Position, has_all: bool) -> None:
+    assert replica.includes(primary) is has_all
+
+
 async def test_replica_that_lags_is_left_and_taken_up_again(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     async with many_readers(app):
-        standby.pause()
+        await asyncio.to_thread(standby.pause)
         await client.post("/probes", json={"name": "late"})
         await until(lambda: is_left(app))
 
@@ -303,7 +310,7 @@ async def test_replica_that_lags_is_left_and_taken_up_again(
         assert response.status_code == 200
         assert response.json()["checks"]["replica"] == "replica 1 lagging"
 
-        standby.resume()
+        await asyncio.to_thread(standby.resume)
         await until(lambda: reads_on_standby(app))
 
 
@@ -475,17 +482,45 @@ async def test_reads_are_spread_and_one_replica_may_die(servers: Servers, standb
             assert ports == [servers.second.port] * 4
 
 
-async def test_promoted_replica_is_read_no_more(servers: Servers) -> None:
-    # The last test: its standby is none afterwards.
-    async with app_on(servers.settings(servers.second)) as app:
-        await until(lambda: reads_on_standby(app))
-        async with many_readers(app), client_of(app) as client:
-            await asyncio.to_thread(servers.second.promote)
-            await until(lambda: is_left(app))
+def test_need_of_a_process_is_counted_for_each_server(own_url: str) -> None:
+    settings = make_settings(own_url, database_replica_url=f"{own_url},{own_url}")
 
-            await client.post("/probes", json={"name": "after"})
-            client.cookies.clear()
-            assert await names_seen_by(client) == ["after"]
-            response = await client.get("/health/ready")
-            assert response.status_code == 200
-            assert response.json()["checks"]["replica"] == "replica 1 promoted"
+    counted = {need.server: need.connections for need in needs(settings)}
+
+    # The pool and two looks; what the pool has for reading, and one look.
+    assert counted == {"database": 17, "replica 1": 11, "replica 2": 11}
+
+
+async def test_promoted_replica_is_read_only_while_the_primary_is_away(servers: Servers) -> None:
+    # The last test: its standby is none afterwards.
+    async with relay_to(servers.primary_url) as (url, relay):
+        settings = servers.settings(servers.second, database_retry_timeout=1)
+        settings = settings.model_copy(update={"database_url": make_url(url)})
+        async with app_on(settings) as app:
+            await until(lambda: reads_on_standby(app))
+            async with many_readers(app), client_of(app) as client:
+                await asyncio.to_thread(servers.second.promote)
+                await until(lambda: is_left(app))
+
+                await client.post("/probes", json={"name": "after"})
+                client.cookies.clear()
+                assert await names_seen_by(client) == ["after"]
+                response = await client.get("/health/ready")
+                assert response.status_code == 200
+                assert response.json()["checks"]["replica"] == "replica 1 promoted"
+
+            async with client_of(app) as client:
+                relay.speaks.clear()
+                await until(lambda: is_answered(client), 20)
+                assert await names_seen_by(client) == []
+
+                relay.speaks.set()
+                await until(lambda: sees(client, "after"))
+
+
+async def is_answered(client: AsyncClient) -> bool:
+    return (await client.get("/probes")).status_code == 200
+
+
+async def sees(client: AsyncClient, name: str) -> bool:
+    return name in await names_seen_by(client)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -82,3 +83,35 @@ async def test_server_ends_at_sigterm_although_a_client_keeps_its_connection(
     # uvicorn by itself ends by the signal again, after it has closed everything.
     assert process.returncode == (-signal.SIGTERM if command.startswith("uvicorn") else 0)
     assert "Traceback" not in output.decode()
+
+
+async def test_end_is_announced_while_requests_are_still_served(
+    server: DatabaseServer, migrated_url: str, tmp_path: Path
+) -> None:
+    url = server.clone_database(migrated_url, "announced")
+    port = free_port()
+    process = await start(
+        tmp_path, "-m", "app", DATABASE_URL=url, PORT=str(port), SHUTDOWN_DELAY="1"
+    )
+    try:
+        await wait_until_it_answers(process, port)
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/health/ready")).status_code == 200
+
+            process.send_signal(signal.SIGTERM)
+            started = time.monotonic()
+            while (await client.get("/health/ready")).status_code == 200:
+                pass
+
+            # Who comes now is served, and told to come back to another process.
+            ready = await client.get("/health/ready")
+            assert ready.json()["checks"] == {"service": "shutting down"}
+            assert (await client.get("/health/live")).status_code == 200
+            assert ready.headers["Connection"] == "close"
+        async with asyncio.timeout(10):
+            await process.wait()
+        assert time.monotonic() - started >= 1
+        assert process.returncode == 0
+    finally:
+        await end(process)
+        server.drop_database(url)

@@ -62,6 +62,8 @@ def test_name_of_a_variable_is_the_name_of_its_field_in_capitals(
         "DATABASE_POOL_PRE_PING": ("true", True),
         "DATABASE_ECHO": ("1", True),
         "MAX_BODY_BYTES": ("1024", 1024),
+        "LOG_LEVEL": ("warning", "WARNING"),
+        "LOG_FORMAT": ("json", "json"),
     }
     for name, (text, _) in values.items():
         monkeypatch.setenv(name, text)
@@ -128,6 +130,21 @@ def test_wrong_setting_is_one_sentence_that_names_it(name: str, value: object, s
     assert says in message
     assert message.endswith(".")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "is_json"),
+    [
+        ({"environment": "dev"}, False),
+        ({"environment": "prod"}, True),
+        ({"environment": "test", "log_format": "json"}, True),
+        ({"environment": "prod", "log_format": "text"}, False),
+    ],
+)
+def test_log_lines_are_json_in_prod_unless_told_otherwise(
+    values: dict[str, Any], is_json: bool
+) -> None:
+    assert Settings.load(**values).logs_json is is_json
 
 
 def test_several_wrong_settings_are_named_together() -> None:

@@ -1,5 +1,6 @@
 """The base of all models, and the column types that behave the same on every database."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -47,6 +48,12 @@ NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
 # Where the database has no type for a time with an offset. MySQL's rounds to seconds, unless told.
 NAIVE_DATETIMES = {"mysql": mysql.DATETIME(fsp=6), "sqlite": DateTime()}
 
+# Where the driver gives a time in UTC and an amount with two decimals anyway. A call for each value
+# that says so once more is a tenth of the cost of a page.
+GIVES_WHAT_WAS_STORED = {"postgresql"}
+
+ResultProcessor = Callable[[Any], Any]
+
 
 def utc_now() -> datetime:
     """The time of this process, in UTC."""
@@ -79,6 +86,12 @@ class UTCDateTime(TypeDecorator[datetime]):
             raise ValueError("a datetime without an offset is not a point in time; add tzinfo")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name in NAIVE_DATETIMES else value
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> ResultProcessor | None:
+        """Nothing to do for every value that is read, where the driver gives UTC."""
+        if dialect.name in GIVES_WHAT_WAS_STORED:
+            return self.impl_instance.result_processor(dialect, coltype)
+        return super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give what was stored, in UTC."""
@@ -114,6 +127,12 @@ class Money(TypeDecorator[Decimal]):
         if value is None or dialect.name != "sqlite":
             return value
         return int(value.scaleb(2))
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> ResultProcessor | None:
+        """Nothing to do for every value that is read, where the driver gives two decimals."""
+        if dialect.name in GIVES_WHAT_WAS_STORED:
+            return self.impl_instance.result_processor(dialect, coltype)
+        return super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:
         """Give the amount with two decimals."""

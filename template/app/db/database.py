@@ -1,35 +1,54 @@
 """The database as the service sees it: sessions to read and write, and work in transactions."""
 
 import asyncio
+import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from app.db.engine import create_engine
-from app.db.errors import OutcomeUnknownError, kind_of
+from app.db.errors import DatabaseAwayError, OutcomeUnknownError, kind_of
 from app.db.kinds import Kind
-from app.db.sessions import AsyncReadSession, ReadOnlySession
+from app.db.lookout import Connections, close
+from app.db.monitor import Monitor
+from app.db.places import Places
+from app.db.pool import close_surplus, places
+from app.db.sessions import AsyncReadSession, ReadOnlySession, ReadOnlySessionError
 from app.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+
+class Sessions(NamedTuple):
+    """The sessions on one engine."""
+
+    new: Callable[[], AsyncSession]
+    places: Places
+    """As many as the engine has connections."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncSession]:
+        """A session, closed at the end of the block."""
+        async with self.places.take(), self.new() as session:
+            yield session
 
 
 class UnitOfWork:
     """The sessions of one piece of work, which hold at most one connection together."""
 
-    def __init__(
-        self,
-        new_write_session: Callable[[], AsyncSession],
-        new_read_session: Callable[[], AsyncSession],
-    ) -> None:
-        self._new_write_session = new_write_session
-        self._new_read_session = new_read_session
+    def __init__(self, writers: Sessions, readers: Sessions) -> None:
+        self._writers = writers
+        self._readers = readers
+        self._place: Places | None = None
         self._write: AsyncSession | None = None
         self._read: AsyncSession | None = None
         self.commit_sent = False
@@ -39,25 +58,44 @@ class UnitOfWork:
     async def write(self) -> AsyncSession:
         """The session that may write, the same at every call."""
         if self._write is None:
-            self._write = self._new_write_session()
-            await self._join()
+            if self._read is not None:
+                # A work that held one connection while it waits for a second could wait for another
+                # one that does the same.
+                await self._read.commit()
+                self._leave()
+            await self._enter(self._writers.places)
+            self._write = self._writers.new()
+            self._join()
         return self._write
 
     async def read(self) -> AsyncReadSession:
         """The session that cannot write, the same at every call."""
         if self._read is None:
-            self._read = self._new_read_session()
-            await self._join()
+            if self._write is None:
+                await self._enter(self._readers.places)
+            self._read = self._readers.new()
+            self._join()
         return self._read
 
-    async def _join(self) -> None:
+    async def _enter(self, places: Places) -> None:
+        await places.acquire()
+        self._place = places
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.release()
+            self._place = None
+
+    def _join(self) -> None:
         if self._read is not None and self._write is not None:
-            # A work that held one connection while it waits for a second could wait for another
-            # one that does the same.
-            await self._read.commit()
             self._read.sync_session.info["writer"] = self._write
             # A savepoint of its own would end with the writer's, and then could not be ended.
             self._read.sync_session.join_transaction_mode = "rollback_only"
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether no session for writing was asked for."""
+        return self._write is None
 
     @property
     def writes(self) -> bool:
@@ -76,13 +114,16 @@ class UnitOfWork:
 
     async def close(self) -> None:
         """Return the connection; what was not committed is rolled back."""
-        for session in (self._read, self._write):
-            if session is not None:
-                try:
-                    await session.close()
-                except DBAPIError:
-                    # The connection is gone, and with it all that was not committed.
-                    await session.invalidate()
+        try:
+            for session in (self._read, self._write):
+                if session is not None:
+                    try:
+                        await session.close()
+                    except DBAPIError:
+                        # The connection is gone, and with it all that was not committed.
+                        await session.invalidate()
+        finally:
+            self._leave()
 
 
 class Database:
@@ -96,7 +137,6 @@ class Database:
         self.settings = settings
         self.writer = create_engine(settings, "write")
         self.reader = create_engine(settings, "read")
-        self.probe = create_engine(settings, "probe")
         # expire_on_commit: what was loaded stays readable after COMMIT, when the answer is made.
         # close_resets_only: a session that is used after its end raises, instead of silently
         # opening a connection that nobody returns.
@@ -109,19 +149,28 @@ class Database:
             close_resets_only=False,
             sync_session_class=ReadOnlySession,
         )
+        self._writers = Sessions(self._new_write_session, places(self.writer, settings))
+        self._readers = Sessions(self._new_read_session, places(self.reader, settings))
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
+        self._refused_writes = False
+        self._connections = Connections(self.writer, self.reader)
+        self.monitor = Monitor(settings, self._is_busy, self._give_up)
+        self.repeats: Counter[Kind] = Counter()
+        """How often work was run again, and why."""
+        self.unknown_outcomes = 0
+        """How often the connection was lost while COMMIT was on its way."""
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncReadSession]:
         """A session for reading, outside a request: scripts and background jobs."""
-        async with self._turn, self._new_read_session() as session:
+        async with self._turn, self._readers.open() as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session whose transaction is committed at the end of the block, or rolled back if the
         block raises: scripts and background jobs. It is not tried again; `run` is."""
-        async with self._turn, self._new_write_session() as session:
+        async with self._turn, self._writers.open() as session:
             yield session
             await session.commit()
 
@@ -134,12 +183,15 @@ class Database:
 
         Raises:
             OutcomeUnknownError: The connection broke while COMMIT was on its way.
+            DatabaseAwayError: It has been away for a while; nothing was tried.
             Exception: What the work or the database raised; nothing was written.
         """
         give_up = time.monotonic() + self.settings.database_retry_timeout
         pause = 0.01
         while True:
-            unit = UnitOfWork(self._new_write_session, self._new_read_session)
+            if self.monitor.gave_up:
+                raise DatabaseAwayError
+            unit = UnitOfWork(self._writers, self._readers)
             try:
                 return await self._attempt(work, unit)
             except OutcomeUnknownError:
@@ -148,6 +200,8 @@ class Database:
                 kind = kind_of(error)
                 if kind is None or not kind.repeatable or time.monotonic() + pause > give_up:
                     raise
+                logger.info("run again: %s", kind.name, extra={"kind": kind.name})
+                self.repeats[kind] += 1
             # Those who collided must not meet again.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 0.5)
@@ -157,10 +211,19 @@ class Database:
             try:
                 result = await work(unit)
                 await unit.commit()
+                if self._refused_writes and unit.commit_sent:
+                    await self._leave_former_primary()
                 return result
             except Exception as error:
-                if unit.commit_sent and kind_of(error) in (Kind.DISCONNECTED, Kind.TIMEOUT):
+                kind = kind_of(error)
+                if unit.commit_sent and kind in (Kind.DISCONNECTED, Kind.TIMEOUT):
+                    self.unknown_outcomes += 1
                     raise OutcomeUnknownError from error
+                if kind is Kind.READ_ONLY and not unit.only_reads:
+                    self._refused_writes = True
+                elif kind is Kind.READ_ONLY:
+                    # The database is well; the code is not.
+                    raise ReadOnlySessionError("SQL that writes got a ReadSession") from error
                 raise
             finally:
                 await unit.close()
@@ -185,12 +248,44 @@ class Database:
                 self._turn = turn
                 await transaction.rollback()
 
+    async def watch(self) -> None:
+        """Look after the database and the connections to it, until cancelled. Without it, who waits
+        for a database that is away waits for the full time, and connections stay open."""
+        await asyncio.gather(
+            self.monitor.watch(),
+            close_surplus(self.writer, self._writers.places, self.settings),
+            close_surplus(self.reader, self._readers.places, self.settings),
+        )
+
     async def close(self) -> None:
-        """Close all connections."""
-        for engine in self.engines:
-            await engine.dispose()
+        """Close all connections, whether the server helps or not."""
+        await self.monitor.close()
+        await asyncio.gather(*(close(engine, self._connections) for engine in self.engines))
+        self._connections.cut_off()
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        """All engines."""
-        return (self.writer, self.reader, self.probe)
+        """The engines that requests use."""
+        return (self.writer, self.reader)
+
+    @property
+    def pools(self) -> list[tuple[str, AsyncEngine, Places]]:
+        """The engines that requests use, by name, each with the queue for its connections."""
+        return [
+            ("write", self.writer, self._writers.places),
+            ("read", self.reader, self._readers.places),
+        ]
+
+    def _is_busy(self) -> bool:
+        return self._writers.places.taken + self._readers.places.taken > 0
+
+    async def _leave_former_primary(self) -> None:
+        """Have readers connect anew, as writers did who were refused and are taken now: after a
+        failover the former primary may live on, and what is read there grow old."""
+        self._refused_writes = False
+        await close(self.reader, self._connections)
+
+    def _give_up(self) -> None:
+        for sessions in (self._writers, self._readers):
+            sessions.places.refuse_waiting()
+        self._connections.cut_off()

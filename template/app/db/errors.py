@@ -9,15 +9,21 @@ from app.db.codes import kind_of_driver_error, violated_columns
 from app.db.kinds import Kind
 
 
+class DatabaseAwayError(Exception):
+    """The database has been away for so long that nothing was tried."""
+
+
 class OutcomeUnknownError(Exception):
     """The connection was lost while COMMIT was on its way: it may or may not have happened."""
 
 
 def kind_of(error: BaseException) -> Kind | None:
     """The kind of a database error; None if it is not one, or one without a kind."""
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if isinstance(cause, PoolTimeoutError):
             return Kind.SATURATED
+        if isinstance(cause, DatabaseAwayError):
+            return Kind.DISCONNECTED
         if (kind := kind_of_driver_error(cause)) is not None:
             return kind
         if isinstance(cause, TimeoutError):
@@ -27,13 +33,14 @@ def kind_of(error: BaseException) -> Kind | None:
 
 def conflicting_columns(error: BaseException) -> list[str]:
     """The names of the columns, without their table, whose values exist already."""
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if columns := violated_columns(cause):
             return [column.partition(".")[2] for column in columns]
     return []
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, the driver's own error included."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

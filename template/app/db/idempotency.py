@@ -1,19 +1,13 @@
 """Answers kept for clients that repeat a request whose outcome they never learned."""
 
-import asyncio
-import logging
 from datetime import datetime, timedelta
 
-from sqlalchemy import SmallInteger, String, delete
+from sqlalchemy import SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Blob, UTCDateTime, utc_now
-from app.db.database import Database
-from app.db.errors import kind_of
 
 KEEP_FOR = timedelta(hours=24)
-
-logger = logging.getLogger(__name__)
 
 
 class StoredAnswer(Base):
@@ -35,19 +29,3 @@ class StoredAnswer(Base):
     def expired(self) -> bool:
         """Whether the time for which answers are kept is over."""
         return self.created_at < utc_now() - KEEP_FOR
-
-
-async def delete_expired_answers(database: Database) -> None:
-    """Delete answers past their time, once an hour, until cancelled."""
-    while True:
-        try:
-            async with database.write() as session:
-                await session.execute(
-                    delete(StoredAnswer).where(StoredAnswer.created_at < utc_now() - KEEP_FOR)
-                )
-        except Exception as error:
-            kind = kind_of(error)
-            logger.warning(
-                "expired idempotency keys were not deleted: %s", kind, exc_info=kind is None
-            )
-        await asyncio.sleep(3600)

@@ -4,6 +4,7 @@ Safe when several processes start at once: one migrates, the others wait and fin
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -64,7 +65,11 @@ def main() -> None:
         if (sentence := explain(error)) is None:
             raise
         sys.exit(sentence)
+    print("The schema is up to date.", file=sys.stderr)
 
 
 if __name__ == "__main__":
+    # Lines about each revision, and about what is waited for, go to stderr.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("app").setLevel(logging.INFO)
     main()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, Integer, Select, bindparam
+from sqlalchemy import BigInteger, Column, Integer, Select, bindparam
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.sessions import AsyncReadSession
@@ -38,7 +38,7 @@ class Page(Generic[Row]):
     next: int | None
 
 
-def paged(statement: Select[Row], by: InstrumentedAttribute[int]) -> Select[Row]:
+def paged(statement: Select[Row], by: InstrumentedAttribute[int] | Column[int]) -> Select[Row]:
     """Make a statement that gives one page. Make it once, at module level: building a statement
     costs more than the database takes to run it."""
     return (
@@ -52,8 +52,24 @@ async def fetch_page(
     session: AsyncReadSession, statement: Select[Row], page: PageRequest, **parameters: Any
 ) -> Page[Row]:
     """Run a statement made by `paged`; `parameters` are the values of its other parameters."""
+    objects = await session.scalars(statement, _values(page, parameters))
+    return _page(objects.all(), page.limit)
+
+
+async def fetch_rows(
+    session: AsyncReadSession, statement: Select[Any], page: PageRequest, **parameters: Any
+) -> Page[Any]:
+    """As `fetch_page`, for a statement on tables or columns: its rows, with an attribute for each
+    column. They cost half of what objects do, which somebody could change or load more from."""
+    rows = await session.execute(statement, _values(page, parameters))
+    return _page(rows.all(), page.limit)
+
+
+def _values(page: PageRequest, parameters: dict[str, Any]) -> dict[str, Any]:
     # One row more than asked for tells whether there is a next page.
-    values = {"page_after": page.after, "page_limit": page.limit + 1, **parameters}
-    rows = (await session.scalars(statement, values)).all()
-    items = rows[: page.limit]
-    return Page(items, items[-1].id if len(rows) > page.limit else None)
+    return {"page_after": page.after, "page_limit": page.limit + 1, **parameters}
+
+
+def _page(found: Sequence[Row], limit: int) -> Page[Row]:
+    items = found[:limit]
+    return Page(items, items[-1].id if len(found) > limit else None)

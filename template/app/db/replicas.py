@@ -13,17 +13,21 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, ClassVar, TypeVar
-from weakref import WeakSet
+from typing import ClassVar, TypeVar
 
-from sqlalchemy import URL, event
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.db.database import Database, UnitOfWork
+from app.db import budget
+from app.db.budget import Need, most_connections
+from app.db.database import Database, Sessions, UnitOfWork
 from app.db.engine import create_engine
 from app.db.errors import OutcomeUnknownError, kind_of
 from app.db.kinds import Kind
-from app.db.replication import abort, get_position
+from app.db.lookout import Connections, Lookout, close
+from app.db.places import Places
+from app.db.pool import close_surplus, places
+from app.db.replication import Position, get_position
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -31,8 +35,9 @@ T = TypeVar("T")
 INTERVAL = 0.5
 # To connect, or to answer a look.
 TIMEOUT = 0.75
-# To wait for a free connection. With TIMEOUT it is what a dead replica can cost a request.
-POOL_TIMEOUT = 0.5
+# Of a request: to wait for a free connection, for the answer to a ping, and then to connect. All of
+# it is what a dead replica can cost.
+PATIENCE = 0.5
 # How long after it happened a look may be the last one that did not see it.
 LOOK_AGE = INTERVAL + TIMEOUT
 
@@ -52,36 +57,31 @@ class Primary:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = create_engine(_for_looks(settings, settings.database_url), "read")
-        self._connections = _connections_of(self._engine)
+        self._lookout = Lookout(settings, TIMEOUT)
         self._max_lag = settings.database_replica_max_lag
-        self._positions: deque[tuple[float, int]] = deque()
+        self._positions: deque[tuple[float, Position]] = deque()
 
     async def look(self) -> None:
         """Note its position."""
         now = time.monotonic()
-        deadline = asyncio.get_running_loop().call_later(TIMEOUT, _cut_off, self._connections)
         try:
-            async with self._engine.connect() as connection:
-                self._positions.append((now, (await get_position(connection)).number))
+            async with self._lookout.look() as connection:
+                self._positions.append((now, await get_position(connection)))
         except Exception as error:
             if kind_of(error) is None:
                 logger.exception("the position of the primary is unknown")
-        finally:
-            deadline.cancel()
 
     @property
-    def demand(self) -> int:
-        """The position that a replica must have reached to be read."""
+    def demand(self) -> Position | None:
+        """The position that a replica must have reached to be read; None: it was never seen."""
         oldest = time.monotonic() - self._max_lag
         while len(self._positions) > 1 and self._positions[1][0] <= oldest:
             self._positions.popleft()
-        return self._positions[0][1] if self._positions else 0
+        return self._positions[0][1] if self._positions else None
 
     async def close(self) -> None:
-        """Close all connections."""
-        _cut_off(self._connections)
-        await self._engine.dispose()
+        """Close the connection."""
+        await self._lookout.close()
 
 
 class Replica:
@@ -100,36 +100,31 @@ class Replica:
 
     def __init__(self, settings: Settings, url: URL, name: str) -> None:
         self.name = name
-        self.engine = create_engine(_for_reads(settings, url), "read")
+        self.settings = _for_reads(settings, url)
+        self.engine = create_engine(self.settings, "read")
+        self.places = places(self.engine, self.settings)
         self.state = "unknown"
         """`ok`, or why it is not read."""
-        # Looks must not queue behind requests.
-        self._look_engine = create_engine(_for_looks(settings, url), "read")
-        self._connections = _connections_of(self.engine)
-        self._look_connections = _connections_of(self._look_engine)
+        self._connections = Connections(self.engine)
+        self._lookout = Lookout(self.settings, TIMEOUT)
 
     async def look(self, primary: Primary) -> None:
         """Find out how it is."""
-        if self.state != "ok":
-            # An old connection says nothing about whether a new one can be had.
-            _cut_off(self._look_connections)
-        # Not a cancellation, after which the driver would wait for the server again.
-        deadline = asyncio.get_running_loop().call_later(TIMEOUT, _cut_off, self._look_connections)
         try:
-            async with self._look_engine.connect() as connection:
+            async with self._lookout.look() as connection:
                 position = await get_position(connection)
         except Exception as error:
             if (kind := kind_of(error)) is None:
                 logger.exception("%s failed", self.name)
             self._set_state(kind.name.lower() if kind else "failing")
-            _cut_off(self._connections)
+            self._connections.cut_off()
         else:
             if not position.replicates:
                 self._set_state("promoted")
             else:
-                self._set_state("ok" if position.number >= primary.demand else "lagging")
-        finally:
-            deadline.cancel()
+                demand = primary.demand
+                well = demand is None or position.includes(demand)
+                self._set_state("ok" if well else "lagging")
 
     def note_failure(self, kind: Kind) -> None:
         """Take what a request met into account, before the next look."""
@@ -144,10 +139,8 @@ class Replica:
 
     async def close(self) -> None:
         """Close all connections."""
-        _cut_off(self._connections)
-        _cut_off(self._look_connections)
-        await self.engine.dispose()
-        await self._look_engine.dispose()
+        await self._lookout.close()
+        await close(self.engine, self._connections)
 
 
 class Replicas:
@@ -155,30 +148,35 @@ class Replicas:
 
     def __init__(self, settings: Settings) -> None:
         self._primary = Primary(settings)
-        self._replicas = [
+        self.all = [
             Replica(settings, url, f"replica {number}")
             for number, url in enumerate(settings.database_replica_url, 1)
         ]
         self._turns = itertools.count()
 
-    def pick(self) -> Replica | None:
-        """A replica that is well; None: read from the primary."""
-        well = [replica for replica in self._replicas if replica.state == "ok"]
+    def pick(self, *, primary_is_away: bool) -> Replica | None:
+        """A replica that is well; None: read from the primary.
+
+        While that is away, one that was promoted is about to take its place, and is read, too.
+        """
+        well = [replica for replica in self.all if replica.state == "ok"]
+        if primary_is_away and not well:
+            well = [replica for replica in self.all if replica.state == "promoted"]
         return well[next(self._turns) % len(well)] if well else None
 
     @property
     def state(self) -> str:
         """`ok`, `none` without replicas, or what is wrong with which."""
-        if not self._replicas:
+        if not self.all:
             return "none"
-        wrong = [f"{each.name} {each.state}" for each in self._replicas if each.state != "ok"]
+        wrong = [f"{each.name} {each.state}" for each in self.all if each.state != "ok"]
         return ", ".join(wrong) or "ok"
 
     async def watch(self) -> None:
         """Look at all of them until cancelled."""
-        if self._replicas:
+        if self.all:
             await self._primary.look()
-            await asyncio.gather(self._watch_primary(), *map(self._watch, self._replicas))
+            await asyncio.gather(self._watch_primary(), *map(self._watch, self.all))
 
     async def _watch_primary(self) -> None:
         while True:
@@ -194,17 +192,8 @@ class Replicas:
     async def close(self) -> None:
         """Close all connections."""
         await self._primary.close()
-        for replica in self._replicas:
+        for replica in self.all:
             await replica.close()
-
-
-class ReplicaUnit(UnitOfWork):
-    """A unit of work that reads from a replica, as long as it does not write."""
-
-    @property
-    def only_reads(self) -> bool:
-        """Whether no session for writing was asked for."""
-        return self._write is None
 
 
 class ReplicatedDatabase(Database):
@@ -223,11 +212,12 @@ class ReplicatedDatabase(Database):
     ) -> T:
         """Run work as `Database.run` does, but first on a replica, unless it needs what was written
         just now and so reads `from_primary`."""
-        replica = None if from_primary or self._rolls_back else self.replicas.pick()
+        replica = None
+        if not from_primary and not self._rolls_back:
+            replica = self.replicas.pick(primary_is_away=self.monitor.gave_up)
         if replica is not None:
-            unit = ReplicaUnit(
-                self._new_write_session, partial(self._new_read_session, bind=replica.engine)
-            )
+            new = partial(self._new_read_session, bind=replica.engine)
+            unit = UnitOfWork(self._writers, Sessions(new, replica.places))
             try:
                 return await self._attempt(work, unit)
             except OutcomeUnknownError:
@@ -250,47 +240,47 @@ class ReplicatedDatabase(Database):
         finally:
             self._rolls_back = False
 
+    @property
+    def pools(self) -> list[tuple[str, AsyncEngine, Places]]:
+        """As of `Database`, those of the replicas included."""
+        replicas = [(each.name, each.engine, each.places) for each in self.replicas.all]
+        return [*super().pools, *replicas]
+
+    async def watch(self) -> None:
+        """Look after the primary and the replicas until cancelled."""
+        surplus = [
+            close_surplus(replica.engine, replica.places, replica.settings)
+            for replica in self.replicas.all
+        ]
+        await asyncio.gather(super().watch(), self.replicas.watch(), *surplus)
+
     async def close(self) -> None:
         """Close all connections."""
         await super().close()
         await self.replicas.close()
 
 
+def needs(settings: Settings) -> list[Need]:
+    """What one process needs of the primary, and of each replica."""
+    if not settings.database_replica_url:
+        return budget.needs(settings)
+    look = most_connections(settings, "probe")
+    (primary,) = budget.needs(settings)
+    found = [primary._replace(connections=primary.connections + look)]
+    for number, url in enumerate(settings.database_replica_url, 1):
+        there = _for_reads(settings, url)
+        most = most_connections(there, "read") + look
+        found.append(Need(f"replica {number}", there, most))
+    return found
+
+
 def _for_reads(settings: Settings, url: URL) -> Settings:
     return settings.model_copy(
         update={
             "database_url": url,
-            "database_connect_timeout": TIMEOUT,
-            "database_pool_timeout": POOL_TIMEOUT,
+            "database_connect_timeout": PATIENCE,
+            "database_pool_timeout": PATIENCE,
             # Half of the connections are for reading: twice as many are all.
             "database_pool_size": 2 * settings.database_pool_size,
         }
     )
-
-
-def _for_looks(settings: Settings, url: URL) -> Settings:
-    return settings.model_copy(
-        update={
-            "database_url": url,
-            "database_connect_timeout": TIMEOUT,
-            "database_pool_size": 2,
-            "database_max_overflow": 0,
-        }
-    )
-
-
-def _connections_of(engine: AsyncEngine) -> WeakSet[Any]:
-    """The driver's connections of an engine, as long as there are any."""
-    connections: WeakSet[Any] = WeakSet()
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def note(connection: Any, record: object) -> None:
-        connections.add(connection.driver_connection)
-
-    return connections
-
-
-def _cut_off(connections: WeakSet[Any]) -> None:
-    """Have whoever waits for a server get an error at once."""
-    for connection in list(connections):
-        abort(connection)

@@ -5,9 +5,9 @@ from fastapi import APIRouter
 from app.db.pages import Page
 from app.favorites import service
 from app.items.models import Item
-from app.items.schemas import ItemRead
+from app.items.schemas import ItemPage
 from app.web.fields import Id
-from app.web.pages import PageQuery, PageRead
+from app.web.pages import PageQuery
 from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
 
 router = APIRouter(
@@ -27,7 +27,7 @@ async def remove_favorite(user_id: Id, item_id: Id, session: WriteSession) -> No
     await service.remove_favorite(session, user_id, item_id)
 
 
-@router.get("", response_model=PageRead[ItemRead])
+@router.get("", response_model=ItemPage)
 async def list_favorites(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Item]:
     """List the items that a user likes."""
     return await service.list_favorites(session, user_id, page)

@@ -1,22 +1,35 @@
 """The routes of items."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
 from app.db.pages import Page
 from app.items import service
 from app.items.models import Item
-from app.items.schemas import ItemCreate, ItemRead, ItemsCreated, ItemUpdate
+from app.items.schemas import ItemCreate, ItemPage, ItemRead, ItemsCreated, ItemUpdate
 from app.web.fields import Id
-from app.web.locations import set_location
-from app.web.pages import PageQuery, PageRead
+from app.web.locations import CREATED, set_location
+from app.web.pages import PageQuery
 from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
 
+# The busiest routes first, they match soonest.
 router = APIRouter(tags=["items"], route_class=TransactionalRoute)
 
 
-@router.post("/items", status_code=201, response_model=ItemRead)
+@router.get("/items/{item_id}", response_model=ItemRead)
+async def get_item(item_id: Id, session: ReadSession) -> Item:
+    """Get an item."""
+    return await service.get_item(session, item_id)
+
+
+@router.get("/items", response_model=ItemPage)
+async def list_items(session: ReadSession, page: PageQuery) -> Page[Any]:
+    """List items."""
+    return await service.list_items(session, page)
+
+
+@router.post("/items", status_code=201, response_model=ItemRead, responses=CREATED)
 async def create_item(
     data: ItemCreate, session: WriteSession, request: Request, response: Response
 ) -> Item:
@@ -35,18 +48,6 @@ async def create_items(
     return ItemsCreated(created=await service.create_items(session, rows))
 
 
-@router.get("/items", response_model=PageRead[ItemRead])
-async def list_items(session: ReadSession, page: PageQuery) -> Page[Item]:
-    """List items."""
-    return await service.list_items(session, page)
-
-
-@router.get("/items/{item_id}", response_model=ItemRead)
-async def get_item(item_id: Id, session: ReadSession) -> Item:
-    """Get an item."""
-    return await service.get_item(session, item_id)
-
-
 @router.patch("/items/{item_id}", response_model=ItemRead)
 async def update_item(item_id: Id, data: ItemUpdate, session: WriteSession) -> Item:
     """Change an item."""
@@ -59,7 +60,7 @@ async def delete_item(item_id: Id, session: WriteSession) -> None:
     await service.delete_item(session, item_id)
 
 
-@router.get("/users/{user_id}/items", response_model=PageRead[ItemRead])
-async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Item]:
+@router.get("/users/{user_id}/items", response_model=ItemPage)
+async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Any]:
     """List the items of a user."""
     return await service.list_items_of_user(session, user_id, page)

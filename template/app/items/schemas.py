@@ -1,15 +1,15 @@
 """Items as clients see them."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.web.fields import Price, Reference, Text, unset
+from app.web.fields import Id, Money, Price, Reference, Text, unset
+from app.web.pages import PageRead
 
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
-Description = Annotated[Text, Field(max_length=10_000)]
+Name = Annotated[Text, Field(min_length=1, max_length=200, examples=["Lamp"])]
+Description = Annotated[Text, Field(max_length=10_000, examples=["Made of brass."])]
 
 
 class ItemCreate(BaseModel):
@@ -35,12 +35,16 @@ class ItemRead(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    name: str
-    description: str | None
-    price: Decimal
+    id: Id
+    name: Annotated[str, Field(examples=["Lamp"])]
+    description: Annotated[str | None, Field(examples=["Made of brass."])]
+    price: Money
     created_at: datetime
-    user_id: int | None
+    user_id: Id | None
+
+
+class ItemPage(PageRead[ItemRead]):
+    """A page of items."""
 
 
 class ItemsCreated(BaseModel):

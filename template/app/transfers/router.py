@@ -6,13 +6,13 @@ from app.transfers import service
 from app.transfers.models import Transfer
 from app.transfers.schemas import TransferCreate, TransferMade, TransferRead
 from app.web.fields import Id
-from app.web.locations import set_location
+from app.web.locations import CREATED, set_location
 from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
 
 router = APIRouter(prefix="/transfers", tags=["transfers"], route_class=TransactionalRoute)
 
 
-@router.post("", status_code=201, response_model=TransferMade)
+@router.post("", status_code=201, response_model=TransferMade, responses=CREATED)
 async def create_transfer(
     data: TransferCreate, session: WriteSession, request: Request, response: Response
 ) -> service.MadeTransfer:

@@ -1,19 +1,18 @@
 """Transfers as clients see them."""
 
 from datetime import datetime
-from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.web.fields import Amount, Reference
+from app.web.fields import Amount, Id, Money, Reference
 
 
 class TransferCreate(BaseModel):
     """A transfer to make."""
 
     from_user_id: Reference
-    to_user_id: Reference
+    to_user_id: Annotated[Reference, Field(examples=[2])]
     amount: Amount
 
     @model_validator(mode="after")
@@ -28,12 +27,12 @@ class TransferMade(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    from_user_id: int
-    to_user_id: int
-    amount: Decimal
-    from_balance: Decimal
-    to_balance: Decimal
+    id: Id
+    from_user_id: Id
+    to_user_id: Id
+    amount: Money
+    from_balance: Money
+    to_balance: Money
 
 
 class TransferRead(BaseModel):
@@ -41,8 +40,8 @@ class TransferRead(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    from_user_id: int | None
-    to_user_id: int | None
-    amount: Decimal
+    id: Id
+    from_user_id: Id | None
+    to_user_id: Id | None
+    amount: Money
     created_at: datetime

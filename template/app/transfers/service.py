@@ -14,6 +14,7 @@ from app.users.models import User
 # What the column of balances can hold.
 MAX_BALANCE = Decimal("999999999999.99")
 
+TRANSFER = select(Transfer).where(Transfer.id == bindparam("id"))
 # Rows are locked in the order of their ids, so that transfers in both directions between the same
 # users wait for each other instead of ending in a deadlock.
 LOCKED_USERS = (
@@ -71,7 +72,7 @@ async def get_transfer(session: AsyncReadSession, transfer_id: int) -> Transfer:
     Raises:
         NotFoundError: There is none with this id.
     """
-    transfer = await session.get(Transfer, transfer_id)
+    transfer = await session.scalar(TRANSFER, {"id": transfer_id})
     if transfer is None:
         raise NotFoundError("transfer", transfer_id)
     return transfer

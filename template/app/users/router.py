@@ -5,16 +5,16 @@ from fastapi import APIRouter, Request, Response
 from app.db.pages import Page
 from app.users import service
 from app.users.models import User
-from app.users.schemas import UserCreate, UserRead, UserUpdate
+from app.users.schemas import UserCreate, UserPage, UserRead, UserUpdate
 from app.web.fields import Id
-from app.web.locations import set_location
-from app.web.pages import PageQuery, PageRead
+from app.web.locations import CREATED, set_location
+from app.web.pages import PageQuery
 from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=TransactionalRoute)
 
 
-@router.post("", status_code=201, response_model=UserRead)
+@router.post("", status_code=201, response_model=UserRead, responses=CREATED)
 async def create_user(
     data: UserCreate, session: WriteSession, request: Request, response: Response
 ) -> User:
@@ -24,7 +24,7 @@ async def create_user(
     return user
 
 
-@router.get("", response_model=PageRead[UserRead])
+@router.get("", response_model=UserPage)
 async def list_users(session: ReadSession, page: PageQuery) -> Page[User]:
     """List users."""
     return await service.list_users(session, page)

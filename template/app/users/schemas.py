@@ -6,11 +6,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.web.fields import STORABLE, Balance, Text, unset
+from app.web.fields import STORABLE, Balance, Id, Money, Text, unset
+from app.web.pages import PageRead
 
-Username = Annotated[Text, Field(min_length=1, max_length=50)]
+Username = Annotated[Text, Field(min_length=1, max_length=50, examples=["ada"])]
 # Only a message that arrives proves an address; this refuses what cannot be one.
-Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), STORABLE]
+Email = Annotated[
+    str,
+    Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$", examples=["ada@example.org"]),
+    STORABLE,
+]
 
 
 class UserCreate(BaseModel):
@@ -33,8 +38,12 @@ class UserRead(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    username: str
-    email: str
-    balance: Decimal
+    id: Id
+    username: Annotated[str, Field(examples=["ada"])]
+    email: Annotated[str, Field(examples=["ada@example.org"])]
+    balance: Money
     created_at: datetime
+
+
+class UserPage(PageRead[UserRead]):
+    """A page of users."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -11,6 +11,7 @@ from app.db.sessions import AsyncReadSession
 from app.errors import NotFoundError
 from app.users.models import User
 
+USER = select(User).where(User.id == bindparam("id"))
 USERS = paged(select(User), by=User.id)
 
 
@@ -28,7 +29,7 @@ async def get_user(session: AsyncReadSession, user_id: int) -> User:
     Raises:
         NotFoundError: There is none with this id.
     """
-    user = await session.get(User, user_id)
+    user = await session.scalar(USER, {"id": user_id})
     if user is None:
         raise NotFoundError("user", user_id)
     return user

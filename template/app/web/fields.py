@@ -38,12 +38,13 @@ def _amount(digits: int, *, zero: bool) -> tuple[Any, ...]:
     minimum = "minimum" if zero else "exclusiveMinimum"
     number = {"type": "number", minimum: 0, "exclusiveMaximum": 10**whole}
     text = {"type": "string", "pattern": rf"^[0-9]{{1,{whole}}}(\.[0-9]{{1,2}})?$"}
+    accepted = {"anyOf": [text, number], "examples": ["12.50"]}
     return (
         Field(ge=0) if zero else Field(gt=0),
         Field(max_digits=digits, decimal_places=2),
         BeforeValidator(_check_amount),
         AfterValidator(_with_cents),
-        WithJsonSchema({"anyOf": [number, text]}, mode="validation"),
+        WithJsonSchema(accepted, mode="validation"),
     )
 
 
@@ -53,7 +54,8 @@ def unset() -> Any:
 
 
 # A request for an id that no 64-bit column can hold is refused before the driver meets it.
-Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+INT64 = {"type": "integer", "format": "int64", "examples": [1]}
+Id = Annotated[int, Field(ge=-(2**63), lt=2**63), WithJsonSchema(INT64)]
 # An id in a body; in a path everything is text, but here "1" and true are no ids.
 Reference = Annotated[Id, Strict()]
 STORABLE = AfterValidator(_check_storable)
@@ -61,3 +63,16 @@ Text = Annotated[str, STORABLE]
 Price = Annotated[Decimal, *_amount(12, zero=True)]
 Balance = Annotated[Decimal, *_amount(14, zero=True)]
 Amount = Annotated[Decimal, *_amount(14, zero=False)]
+# An amount in an answer.
+Money = Annotated[
+    Decimal,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "decimal",
+            "pattern": r"^[0-9]+\.[0-9]{2}$",
+            "examples": ["12.50"],
+        },
+        mode="serialization",
+    ),
+]

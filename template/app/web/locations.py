@@ -4,7 +4,20 @@ from typing import Any
 
 from fastapi import Request, Response
 
+# For the OpenAPI document: `responses=CREATED` of a route that sets it.
+CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "headers": {
+            "Location": {
+                "description": "The path of what was created.",
+                "schema": {"type": "string", "format": "uri-reference"},
+            }
+        }
+    }
+}
+
 
 def set_location(request: Request, response: Response, endpoint: str, **parameters: Any) -> None:
     """Point to the endpoint, by its name, that gives what was created."""
-    response.headers["Location"] = request.url_for(endpoint, **parameters).path
+    path = request.app.url_path_for(endpoint, **parameters)
+    response.headers["Location"] = request.scope.get("root_path", "") + path

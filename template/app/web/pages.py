@@ -40,7 +40,7 @@ def decode_cursor(cursor: str) -> int:
 
 
 class PageRead(BaseModel, Generic[T]):
-    """One page of a list, in ascending order of ids."""
+    """One page of a list, in ascending order of ids. Clients know it by the name of a subclass."""
 
     model_config = ConfigDict(from_attributes=True)
 

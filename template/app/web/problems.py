@@ -4,27 +4,36 @@ No answer repeats what the client sent or what the database said.
 """
 
 import logging
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.db.errors import OutcomeUnknownError, conflicting_columns, kind_of
+from app.db.errors import (
+    DatabaseAwayError,
+    OutcomeUnknownError,
+    causes_of,
+    conflicting_columns,
+    kind_of,
+)
 from app.db.kinds import Kind
 from app.errors import ConflictError, NotFoundError
+from app.observability.requests import HEADER, request_id, route_template
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"Retry-After": "1"}
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 # A request with 10,000 items may be wrong 20,000 times; nobody reads that.
 MAX_FIELD_ERRORS = 100
+FAILED = "The service failed; its log tells why."
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +54,19 @@ BY_KIND: dict[Kind, tuple[int, str]] = {
 class FieldError(BaseModel):
     """What is wrong with one field of the request."""
 
-    field: str
-    message: str
+    field: Annotated[str, Field(examples=["body.email"])]
+    message: Annotated[str, Field(examples=["Field required"])]
 
 
 class Problem(BaseModel):
     """An error answer."""
 
     type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    title: Annotated[str, Field(examples=["Not Found"])]
+    status: Annotated[int, Field(examples=[404])]
+    detail: Annotated[str, Field(examples=["There is no user 5."])]
     errors: list[FieldError] | None = None
+    request_id: Annotated[str | None, Field(description="What to search the log for.")] = None
 
 
 class ProblemError(Exception):
@@ -75,12 +85,18 @@ def problem(
     errors: list[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An error answer; 503 carries `Retry-After`, in seconds."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    """An error answer; 503 and 504 carry `Retry-After`, in seconds."""
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=errors,
+        request_id=request_id.get(),
+    )
     return JSONResponse(
         body.model_dump(exclude_none=True),
         status,
-        {**(RETRY_AFTER if status == 503 else {}), **(headers or {})},
+        {**(RETRY_AFTER if status in (503, 504) else {}), **(headers or {})},
         MEDIA_TYPE,
     )
 
@@ -94,8 +110,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ConflictError, _conflict)
     app.add_exception_handler(OutcomeUnknownError, outcome_unknown)
     app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(DatabaseAwayError, _database_error)
     app.add_exception_handler(Exception, _bug)
-    _add_schema(app)
 
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -146,6 +162,7 @@ async def _conflict(request: Request, error: Exception) -> JSONResponse:
 
 async def outcome_unknown(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request of which nobody knows whether it was done."""
+    _log(request, "lost the connection during COMMIT", Kind.DISCONNECTED)
     return problem(
         503,
         "The connection to the database was lost during COMMIT: the change may or may not have "
@@ -156,35 +173,34 @@ async def outcome_unknown(request: Request, error: Exception) -> JSONResponse:
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
     kind = kind_of(error)
     if kind is None:
-        return await _bug(request, error)
+        # Not the error itself: the driver's message may quote what was to be stored.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        names = " from ".join(type(cause).__qualname__ for cause in causes_of(error))
+        logger.error("a database error of no known kind, %s, at\n%s", names, frames)
+        return problem(500, FAILED)
     status, detail = BY_KIND[kind]
     if status >= 500:
-        logger.warning("%s %s: database %s", request.method, request.url.path, kind.name)
+        _log(request, "failed at the database", kind)
     if kind is Kind.UNIQUE and (columns := conflicting_columns(error)):
         detail = f"Another one has this {' and '.join(columns)} already."
     return problem(status, detail)
 
 
+def _log(request: Request, what: str, kind: Kind) -> None:
+    operation = f"{request.method} {route_template(request.scope)}"
+    extra = {"operation": operation, "kind": kind.name}
+    logger.warning("%s %s: %s", operation, what, kind.name, extra=extra)
+
+
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    return problem(500, "The service failed; its log tells why.")
+    # Sent from around the layer that gives all other answers their id.
+    headers = {HEADER.decode(): request_id.get() or ""}
+    return problem(500, FAILED, headers=headers)
 
 
 # For the OpenAPI document: every operation may answer with a problem.
-_RESPONSE = {
+RESPONSE = {
     "description": "An error",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": _RESPONSE, "5XX": _RESPONSE}
-
-
-def _add_schema(app: FastAPI) -> None:
-    # The framework would do it for answers of application/json only.
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"].update(schema.pop("$defs"), Problem=schema)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
+RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": RESPONSE, "5XX": RESPONSE}

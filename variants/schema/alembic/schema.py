@@ -2,13 +2,18 @@
 
 from functools import cache
 
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import String, column, select, table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.errors import kind_of
+from app.db.kinds import Kind
 from app.db.migrate import alembic_config, upgrade
 from app.settings import Settings
+
+# Alembic's own table. It is asked directly because Alembic would log each look at it.
+REVISIONS = select(column("version_num", String)).select_from(table("alembic_version"))
 
 
 def builds_at_start(settings: Settings) -> bool:
@@ -23,11 +28,13 @@ async def build(settings: Settings) -> None:
 
 async def is_current(connection: AsyncConnection) -> bool:
     """Whether the database is at the newest revision that this code knows."""
-
-    def revisions(connection: Connection) -> set[str]:
-        return set(MigrationContext.configure(connection).get_current_heads())
-
-    return await connection.run_sync(revisions) == newest_revisions()
+    try:
+        revisions = set(await connection.scalars(REVISIONS))
+    except DBAPIError as error:
+        if kind_of(error) is Kind.SCHEMA:
+            return False  # Not even Alembic's own table is there.
+        raise
+    return revisions == newest_revisions()
 
 
 @cache

@@ -55,26 +55,25 @@ INSTALLED = (
 PROGRAMS = ("mariadbd", "mysqld")
 PACKAGE = "mariadb-server-core"
 
-# The data need not survive a power cut.
 OPTIONS = [
     "--no-defaults",
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
     "--socket=socket",
     "--innodb-buffer-pool-size=64M",
-    "--innodb-flush-log-at-trx-commit=0",
     "--loose-innodb-log-file-size=32M",
     "--loose-innodb-redo-log-capacity=32M",
-    "--loose-skip-innodb-doublewrite",
     "--loose-mysqlx=OFF",
     "--skip-log-bin",
     "--performance-schema=OFF",
     "--max-connections=200",
 ]
+# The data of tests need not survive a power cut.
+FAST_OPTIONS = ["--innodb-flush-log-at-trx-commit=0", "--loose-skip-innodb-doublewrite"]
 
 # `sh -c WATCHED directory command...` becomes the command and leaves behind a watcher, which reads
 # our end of the pipe. A line releases it. End of file means that the test run is gone, even by
-# SIGKILL: then the watcher kills the command and removes the directory.
+# SIGKILL: then the watcher kills the command and removes the directory, if it is given one.
 WATCHED = """
 exec 3<&0 </dev/null
 ( (read -r line <&3 || { kill -KILL $$; sleep 1; rm -rf "$0"; }) & )
@@ -161,16 +160,21 @@ class DatabaseServer:
 
 
 class MySQLServer:
-    """A server with all its files in `directory`, reachable on 127.0.0.1 only."""
+    """A server with all its files in `directory`, reachable on 127.0.0.1 only.
 
-    def __init__(self, directory: Path, program: Path) -> None:
+    Its data survive neither a power cut nor the death of the test run, unless they are `kept`.
+    """
+
+    def __init__(self, directory: Path, program: Path, kept: bool = False) -> None:
         self.directory = directory
+        self.kept = kept
         self.data = directory / "data"
         self.log = directory / "log"
         self.program = program
+        self.start_options: list[str] = []
         self.port = free_port()
-        # With no password every user of the machine could work as us.
-        self.password = secrets.token_hex()
+        # With no password every user of the machine could work as us. Replicas take 32 characters.
+        self.password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "mysql") -> str:
@@ -180,8 +184,10 @@ class MySQLServer:
     @cached_property
     def options(self) -> list[str]:
         """What each start of the program needs."""
-        options = [*OPTIONS, f"--basedir={self.program.parents[1]}", f"--datadir={self.data}"]
-        options += [f"--secure-file-priv={self.directory}"]
+        options = OPTIONS if self.kept else OPTIONS + FAST_OPTIONS
+        options = [*options, f"--basedir={self.program.parents[1]}", f"--datadir={self.data}"]
+        # A server that starts clears its folder of the temporary tables of all others.
+        options += [f"--secure-file-priv={self.directory}", f"--tmpdir={self.directory}"]
         # As root they run only when told to. (Nobody but us gets in, and nobody from elsewhere.)
         return [*options, "--user=root"] if os.geteuid() == 0 else options
 
@@ -213,11 +219,10 @@ class MySQLServer:
         """Start the server and return when it answers."""
         for _ in range(5):
             arguments = [f"--port={self.port}", f"--init-file={self.directory}/init.sql"]
-            self._process = self._start(*arguments)
+            self._process = self._start(*arguments, *self.start_options)
             deadline = time.monotonic() + START_SECONDS
             while self._process.poll() is None and time.monotonic() < deadline:
-                with suppress(OSError, pymysql.Error):
-                    connect(self.url()).close()
+                if answers(self.url()):
                     return
                 time.sleep(0.02)
             self.stop()
@@ -250,7 +255,8 @@ class MySQLServer:
             )
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [str(self.directory), str(self.program), *self.options, *arguments]
+        removed = "" if self.kept else str(self.directory)
+        command = [removed, str(self.program), *self.options, *arguments]
         with self.log.open("wb") as log:
             return subprocess.Popen[bytes](
                 ["sh", "-c", WATCHED, *command],
@@ -282,16 +288,48 @@ def database_server() -> Iterator[DatabaseServer]:
 
 
 @contextmanager
-def mysql_server() -> Iterator[MySQLServer]:
+def mysql_server(*options: str) -> Iterator[MySQLServer]:
     """Run a new server in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="mysql-", dir=temporary_place()) as directory:
         mysql = MySQLServer(Path(directory), find_program())
+        mysql.start_options += options
         mysql.initialize()
         try:
             mysql.start()
             yield mysql
         finally:
             mysql.stop()
+
+
+@contextmanager
+def development_server(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Run a server that keeps its data in `directory`, or use the one that runs on them already.
+
+    It gives the SQLAlchemy URL of a database `app`, and the program that serves it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mysql = MySQLServer(directory, find_program(), kept=True)
+    # Written last, so without it the making was interrupted.
+    made = directory / "port"
+    if made.exists():
+        mysql.port = int(made.read_text())
+        mysql.password = (directory / "password").read_text()
+        if answers(mysql.url("app")):
+            yield mysql.url("app"), mysql.program
+            return
+    else:
+        shutil.rmtree(mysql.data, ignore_errors=True)
+        mysql.initialize()
+        (directory / "password").write_text(mysql.password)
+    try:
+        mysql.start()
+        if not made.exists():
+            with connect(mysql.url()) as connection, connection.cursor() as cursor:
+                cursor.execute("CREATE DATABASE app")
+        made.write_text(str(mysql.port))
+        yield mysql.url("app"), mysql.program
+    finally:
+        mysql.stop()
 
 
 def existing_server(url: str) -> DatabaseServer:
@@ -317,6 +355,8 @@ def existing_server(url: str) -> DatabaseServer:
 
 def give_up(message: str) -> NoReturn:
     """End the test run: without a database no test of it can pass, and none may be skipped."""
+    if "PYTEST_VERSION" not in os.environ:
+        sys.exit(message)  # It is no test run.
     if "PYTEST_XDIST_WORKER" in os.environ:
         pytest.fail(message, pytrace=False)  # pytest-xdist would take an exit for a crash.
     pytest.exit(message, returncode=pytest.ExitCode.USAGE_ERROR)
@@ -447,3 +487,11 @@ def connect(url: str) -> pymysql.Connection[Cursor]:
         autocommit=True,
         connect_timeout=CONNECT_SECONDS,
     )
+
+
+def answers(url: str) -> bool:
+    """Tell whether a database can be used."""
+    with suppress(OSError, pymysql.Error):
+        connect(url).close()
+        return True
+    return False

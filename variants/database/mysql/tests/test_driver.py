@@ -17,9 +17,10 @@ from sqlalchemy import QueuePool, delete, func, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 import app.models  # noqa: F401  (all of them)
+from app.db import schema
 from app.db.base import Base
 from app.db.database import Database
-from app.db.engine import _translate_tls, create_engine
+from app.db.engine import _translate_tls, create_engine, schema_lock
 from app.db.errors import conflicting_columns, kind_of
 from app.db.idempotency import StoredAnswer
 from app.db.kinds import Kind
@@ -485,7 +486,24 @@ def test_pool_settings_bound_both_engines_together(size: int, overflow: int) -> 
     pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
 
     # Each needs one connection at least.
-    assert sum(pool.size() for pool in pools) == max(2, size)
-    assert sum(pool._max_overflow for pool in pools) == overflow
+    assert sum(pool.size() for pool in pools) == max(2, size) + overflow
+    assert [pool._max_overflow for pool in pools] == [0, 0]
     for pool in pools:
         assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, False)
+
+
+async def test_who_waits_for_a_change_of_the_schema_says_so(
+    own_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(own_url)
+    engine = create_engine(settings, "migrate")
+    async with schema_lock(engine):
+        waiting = asyncio.create_task(schema.build(settings))
+        for _ in range(200):
+            if "which is changing the schema, 1 s so far" in caplog.text:
+                break
+            await asyncio.sleep(0.05)
+        assert "waiting for another process, which is changing the schema" in caplog.text
+        assert not waiting.done()
+    await waiting
+    await engine.dispose()

@@ -74,6 +74,9 @@ class RecordedConnection:
     def is_healthy(self) -> bool:
         return self.healthy
 
+    def cancel(self) -> None:
+        pass
+
     def cursor(self) -> RecordedCursor:
         return RecordedCursor(self.recorder)
 

@@ -1,1 +1,1 @@
-echo "POSTGRES_PASSWORD='…'" >> .env
+echo "POSTGRES_PASSWORD=$(openssl rand -hex 32)" >> .env

@@ -43,10 +43,14 @@ auth_type = scram-sha-256
 auth_file = {directory}/logins
 """
 
+# The first version that keeps track of prepared statements.
+TRACKS_STATEMENTS = (1, 21)
+
 
 @contextmanager
-def pgbouncer(url: str, connections: int) -> Iterator[str]:
-    """Run a PgBouncer with so many connections to each database of a server.
+def pgbouncer(url: str, connections: int, prepared: int = 0) -> Iterator[str]:
+    """Run a PgBouncer with so many connections to each database of a server, which remembers so
+    many prepared statements of each client if it is new enough to remember any.
 
     Gives the SQLAlchemy URL of the same database through it.
     """
@@ -56,9 +60,12 @@ def pgbouncer(url: str, connections: int) -> Iterator[str]:
         directory = Path(name)
         program, libraries = find_program(directory)
         port = free_port()
+        settings = SETTINGS
+        if version_of(program, libraries) >= TRACKS_STATEMENTS:
+            settings += f"max_prepared_statements = {prepared}\n"
         (directory / "logins").write_text('"{}" "{}"\n'.format(*(quoted(user), quoted(password))))
         (directory / "settings").write_text(
-            SETTINGS.format(
+            settings.format(
                 host=server.hostname,
                 port=server.port or 5432,
                 connections=connections,
@@ -87,6 +94,12 @@ def pgbouncer(url: str, connections: int) -> Iterator[str]:
         finally:
             process.terminate()
             process.communicate(b"\n")
+
+
+def version_of(program: Path, libraries: dict[str, str]) -> tuple[int, ...]:
+    """The version of a PgBouncer."""
+    printed = subprocess.check_output([program, "--version"], env=os.environ | libraries, text=True)
+    return tuple(map(int, printed.split()[1].split(".")))
 
 
 def quoted(text: str) -> str:

@@ -49,20 +49,24 @@ INSTALLED = (
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-# The data need not survive a power cut. synchronous_commit stays on, because tests of replication
-# rely on what a commit waits for.
-fsync = off
-full_page_writes = off
 # The default takes space in /dev/shm, of which a container has 64 MB.
 dynamic_shared_memory_type = mmap
 max_connections = 100
 wal_level = replica
 """
 
+# The data of tests need not survive a power cut. synchronous_commit stays on, because tests of
+# replication rely on what a commit waits for.
+FAST_SETTINGS = """
+fsync = off
+full_page_writes = off
+"""
+
 # `sh -c WATCHED directory command...` becomes the command and leaves behind a watcher, which reads
 # our end of the pipe. A line releases it. End of file means that the test run is gone, even by
-# SIGKILL: then the watcher kills the command and removes the directory. It is a grandchild, so
-# that postgres, which now has the pid of the shell, does not see a child that it never started.
+# SIGKILL: then the watcher kills the command and removes the directory, if it is given one. It is a
+# grandchild, so that postgres, which now has the pid of the shell, does not see a child that it
+# never started.
 WATCHED = """
 exec 3<&0 </dev/null
 ( (read -r line <&3 || { kill -CONT $$; kill -QUIT $$; sleep 1; rm -rf "$0"; }) & )
@@ -126,10 +130,14 @@ class DatabaseServer:
 
 
 class PostgresServer:
-    """A PostgreSQL server with all its files in `directory`, reachable on 127.0.0.1 only."""
+    """A PostgreSQL server with all its files in `directory`, reachable on 127.0.0.1 only.
 
-    def __init__(self, directory: Path, binaries: Path) -> None:
+    Its data survive neither a power cut nor the death of the test run, unless they are `kept`.
+    """
+
+    def __init__(self, directory: Path, binaries: Path, kept: bool = False) -> None:
         self.directory = directory
+        self.kept = kept
         self.data = directory / "data"
         self.log = directory / "log"
         self.binaries = binaries
@@ -159,7 +167,7 @@ class PostgresServer:
         if process.returncode != 0:
             give_up(f"initdb failed:\n{self.log.read_text(errors='replace')}")
         with (self.data / "postgresql.conf").open("a") as configuration:
-            configuration.write(SETTINGS)
+            configuration.write(SETTINGS if self.kept else SETTINGS + FAST_SETTINGS)
 
     def start(self) -> None:
         """Start the server and return when it answers."""
@@ -167,8 +175,7 @@ class PostgresServer:
             self._process = self._spawn("postgres", "-D", str(self.data), "-p", str(self.port))
             deadline = time.monotonic() + START_SECONDS
             while self._process.poll() is None and time.monotonic() < deadline:
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    execute(self.url())
+                if answers(self.url()):
                     return
                 time.sleep(0.02)
             self.stop()
@@ -191,7 +198,8 @@ class PostgresServer:
         self._process = None
 
     def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [str(self.directory), str(self.binaries / program), *arguments]
+        removed = "" if self.kept else str(self.directory)
+        command = [removed, str(self.binaries / program), *arguments]
         with self.log.open("wb") as log:
             return subprocess.Popen[bytes](
                 ["sh", "-c", WATCHED, *command],
@@ -225,16 +233,60 @@ def postgres_server() -> Iterator[PostgresServer]:
     """Run a new server in a temporary directory."""
     with (
         tempfile.TemporaryDirectory(prefix="postgres-", dir=temporary_place()) as directory,
-        pytest.MonkeyPatch.context() as environment,
+        without_libpq_variables(),
     ):
-        # PGSSLMODE, PGOPTIONS and the like would reach every client and server in the test run.
-        for name in [name for name in os.environ if name.startswith("PG")]:
-            environment.delenv(name)
         postgres = PostgresServer(Path(directory), find_binaries(Path(directory)))
         postgres.initialize()
         try:
             postgres.start()
             yield postgres
+        finally:
+            postgres.stop()
+
+
+@contextmanager
+def without_libpq_variables() -> Iterator[None]:
+    """Hide PGSSLMODE, PGOPTIONS and the like, which would reach every client and server."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            environment.delenv(name)
+        yield
+
+
+@contextmanager
+def development_server(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Run a server that keeps its data in `directory`, or use the one that runs on them already.
+
+    It gives the SQLAlchemy URL of a database `app`, and the program that serves it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if user := server_user():
+        shutil.chown(directory, user["user"], user["group"])
+        if not can_enter(directory):
+            give_up(
+                f"PostgreSQL refuses to be root, and other users cannot enter {directory}. Work as "
+                "a user who is not root, move the project, or set DATABASE_URL."
+            )
+    with without_libpq_variables():
+        postgres = PostgresServer(directory, find_binaries(directory), kept=True)
+        program = postgres.binaries / "postgres"
+        # Written last, so without it the making was interrupted.
+        made = directory / "port"
+        if made.exists():
+            postgres.port = int(made.read_text())
+            postgres.password = (directory / "password").read_text()
+            if answers(postgres.url("app")):
+                yield postgres.url("app"), program
+                return
+        else:
+            shutil.rmtree(postgres.data, ignore_errors=True)
+            postgres.initialize()
+        try:
+            postgres.start()
+            if not made.exists():
+                execute(postgres.url(), "CREATE DATABASE app")
+            made.write_text(str(postgres.port))
+            yield postgres.url("app"), program
         finally:
             postgres.stop()
 
@@ -264,6 +316,8 @@ def existing_server(url: str) -> DatabaseServer:
 
 def give_up(message: str) -> NoReturn:
     """End the test run: without a database no test of it can pass, and none may be skipped."""
+    if "PYTEST_VERSION" not in os.environ:
+        sys.exit(message)  # It is no test run.
     if "PYTEST_XDIST_WORKER" in os.environ:
         pytest.fail(message, pytrace=False)  # pytest-xdist would take an exit for a crash.
     pytest.exit(message, returncode=pytest.ExitCode.USAGE_ERROR)
@@ -282,7 +336,8 @@ def find_binaries(directory: Path) -> Path:
         for source in [package, package.with_name(f"{package.name}.libs")]:
             if source.exists():
                 ignored = shutil.ignore_patterns("include", "*.a")
-                shutil.copytree(source, directory / source.name, ignore=ignored)
+                copied = directory / source.name
+                shutil.copytree(source, copied, ignore=ignored, dirs_exist_ok=True)
         return directory / packaged[0].relative_to(package.parent)
     give_up(
         "No PostgreSQL was found: install the dev dependencies, which hold one, or PostgreSQL, or "
@@ -333,6 +388,11 @@ def server_user() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def can_enter(directory: Path) -> bool:
+    """Tell whether the server's user can work in a directory."""
+    return not subprocess.run(["test", "-w", str(directory)], **server_user()).returncode
+
+
 def temporary_place() -> str | None:
     """Return the directory for temporary files, or None for the default one."""
     if sys.platform == "linux" and os.access("/dev/shm", os.W_OK):
@@ -355,6 +415,14 @@ def free_port() -> int:
 def database_name(url: str) -> str:
     """Return the name of the database in a URL."""
     return urlsplit(url).path.removeprefix("/")
+
+
+def answers(url: str) -> bool:
+    """Tell whether a database can be used."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        execute(url)
+        return True
+    return False
 
 
 def execute(url: str, *statements: str) -> int:

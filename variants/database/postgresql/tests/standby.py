@@ -14,12 +14,20 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from app.db.replication import Position
 from tests.server import PostgresServer, execute, give_up, postgres_server, server_user
 
-__all__ = ["ON_STANDBY", "Standby", "primary_server", "standby_of"]
+__all__ = ["ON_STANDBY", "POSITIONS", "Standby", "primary_server", "standby_of"]
 
 # Whether the server that runs it is a standby.
 ON_STANDBY = text("SELECT pg_is_in_recovery()")
+
+# Of a replica and of its primary, and whether the replica has all that the primary had.
+POSITIONS = [
+    (Position(True, 9), Position(False, 10), False),
+    (Position(True, 10), Position(False, 10), True),
+    (Position(True, 11), Position(False, 10), True),
+]
 
 primary_server = postgres_server
 

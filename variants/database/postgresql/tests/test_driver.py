@@ -1,16 +1,19 @@
 """What the service promises about PostgreSQL in particular."""
 
 import asyncio
+import socket
+import time
 from typing import cast
 from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import QueuePool, func, select, text, update
+from sqlalchemy import QueuePool, func, make_url, select, text, update
 
+from app.db import schema
 from app.db.database import Database
-from app.db.engine import create_engine
+from app.db.engine import connection_limit, create_engine, schema_lock
 from app.settings import parse_database_url
 from app.web.transaction import ReadSession, WriteSession
 from tests.conftest import client_of, make_settings, running_app
@@ -234,7 +237,80 @@ def test_pool_settings_bound_both_engines_together(size: int, overflow: int) -> 
     pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
 
     # Each needs one connection at least.
-    assert sum(pool.size() for pool in pools) == max(2, size)
-    assert sum(pool._max_overflow for pool in pools) == overflow
+    assert sum(pool.size() for pool in pools) == max(2, size) + overflow
+    assert [pool._max_overflow for pool in pools] == [0, 0]
     for pool in pools:
         assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, True)
+
+
+async def test_limit_of_connections_is_the_least_that_is_set(own_url: str) -> None:
+    settings = make_settings(own_url, database_pgbouncer=False)
+    engine = create_engine(settings, "write")
+    async with engine.connect() as connection:
+        settable = await connection.execute(text("SHOW max_connections"))
+        of_server = await connection_limit(settings, connection)
+        assert of_server is not None
+        # Some are reserved for administrators.
+        assert 0 < of_server < int(settable.scalar_one())
+
+        name = settings.database_url.database
+        await connection.execute(text(f'ALTER DATABASE "{name}" CONNECTION LIMIT 30'))
+        assert await connection_limit(settings, connection) == 30
+    await engine.dispose()
+
+
+def with_hosts(url: str, *hosts: str) -> str:
+    """The URL of the same database, with the server as the last of several hosts."""
+    target = make_url(url)
+    hosts = (*hosts, f"{target.host}:{target.port}")
+    target = target.set(host=None, port=None).update_query_dict({"host": hosts})
+    return target.render_as_string(hide_password=False)
+
+
+async def test_host_that_swallows_packets_costs_its_share_of_the_time_and_only_once(
+    own_url: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = with_hosts(own_url, f"127.0.0.1:{silent.getsockname()[1]}")
+        engine = create_engine(make_settings(url, database_connect_timeout=1), "migrate")
+        seconds = []
+        for _ in range(2):
+            started = time.monotonic()
+            async with engine.connect() as connection:
+                assert await connection.scalar(select(1)) == 1
+            seconds.append(time.monotonic() - started)
+        await engine.dispose()
+
+    assert 0.5 <= seconds[0] < 0.9
+    assert seconds[1] < 0.4
+
+
+async def test_host_that_nobody_listens_at_is_passed_over(own_url: str) -> None:
+    url = with_hosts(own_url, "127.0.0.1:1")
+    async with running_app(make_settings(url)) as app, client_of(app) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_several_hosts_none_of_which_answers_are_a_database_that_is_away() -> None:
+    url = "postgresql+asyncpg://user:secret@/database?host=127.0.0.1:1&host=127.0.0.1:2"
+    async with running_app(make_settings(url)) as app, client_of(app) as client:
+        response = await client.get("/health/ready")
+
+    assert response.json()["checks"]["primary"] == "disconnected"
+
+
+async def test_who_waits_for_a_change_of_the_schema_says_so(
+    own_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(own_url)
+    engine = create_engine(settings, "migrate")
+    async with schema_lock(engine):
+        waiting = asyncio.create_task(schema.build(settings))
+        for _ in range(200):
+            if "which is changing the schema, 1 s so far" in caplog.text:
+                break
+            await asyncio.sleep(0.05)
+        assert "waiting for another process, which is changing the schema" in caplog.text
+        assert not waiting.done()
+    await waiting
+    await engine.dispose()

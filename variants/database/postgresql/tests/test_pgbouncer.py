@@ -21,7 +21,7 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.faults import SLOW
 from tests.pgbouncer import pgbouncer
 from tests.probe import Probe, add_probes, add_route, names_of
-from tests.processes import free_port, start, wait_until_it_answers
+from tests.processes import free_port, run, start, wait_until_it_answers
 from tests.server import DatabaseServer
 
 CONNECTIONS = 3
@@ -48,10 +48,15 @@ async def echo(number: int, session: ReadSession) -> list[str]:
 """
 
 
-@pytest.fixture
-def bounced_url(probe_url: str) -> Iterator[str]:
+# How many statements a client may have prepared: from version 1.21 on, PgBouncer prepares them in
+# whichever server process comes next. Older ones do not know the setting.
+PREPARED = [0, 200]
+
+
+@pytest.fixture(params=[0])
+def bounced_url(probe_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a database with probes, through a PgBouncer with few connections."""
-    with pgbouncer(probe_url, CONNECTIONS) as url:
+    with pgbouncer(probe_url, CONNECTIONS, prepared=request.param) as url:
         yield url
 
 
@@ -75,6 +80,7 @@ def database(bounced_app: FastAPI) -> Database:
     return result
 
 
+@pytest.mark.parametrize("bounced_url", PREPARED, indirect=True)
 async def test_many_clients_of_several_workers_get_what_they_asked_for(
     bounced_url: str, probe_url: str, tmp_path: Path
 ) -> None:
@@ -87,6 +93,8 @@ async def test_many_clients_of_several_workers_get_what_they_asked_for(
         DATABASE_URL=bounced_url,
         DATABASE_DIRECT_URL=probe_url,
         DATABASE_PGBOUNCER="true",
+        # On a busy machine one may have to wait for a connection.
+        DATABASE_POOL_TIMEOUT="30",
     )
     wrong: list[object] = []
 
@@ -194,3 +202,20 @@ async def test_missing_direct_url_is_explained(bounced_url: str) -> None:
         await schema.build(make_settings(bounced_url, database_direct_url=None))
 
     assert bounced_url not in str(refusal.value)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_service_that_cannot_build_the_schema_ends_with_the_sentence_alone(
+    tmp_path: Path, workers: str
+) -> None:
+    code, output = await run(
+        tmp_path,
+        *("-m", "app"),
+        DATABASE_PGBOUNCER="true",
+        DATABASE_MIGRATE_AT_START="true",
+        WORKERS=workers,
+    )
+
+    assert code == 1
+    assert output.startswith("DATABASE_DIRECT_URL is not set")
+    assert len(output.splitlines()) == 1

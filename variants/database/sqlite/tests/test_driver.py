@@ -123,7 +123,7 @@ def test_pool_settings_reach_the_engines(tmp_path: Path) -> None:
     )
     writer, reader = (cast(QueuePool, e.pool) for e in (database.writer, database.reader))
 
-    assert (reader.size(), reader._max_overflow) == (7, 3)
+    assert (reader.size(), reader._max_overflow) == (10, 0)
     # SQLite has one writer at a time.
     assert (writer.size(), writer._max_overflow) == (1, 0)
     for pool in (writer, reader):

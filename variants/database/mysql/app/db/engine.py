@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import math
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -16,12 +15,18 @@ from pymysql.err import MySQLError
 from sqlalchemy import URL, Dialect, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError, DisconnectionError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import PoolResetState
 from sqlalchemy.schema import CreateTable
 
 from app.db.pool import Role, pool_options
+from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
@@ -38,6 +43,10 @@ TABLE_OPTIONS = (
     " DEFAULT CHARACTER SET utf8mb4"
     " /*!80017 COLLATE utf8mb4_0900_bin */ /*M! COLLATE utf8mb4_nopad_bin */"
 )
+
+# The second is that of our user; 0: as many as the server has.
+CONNECTION_LIMITS = text("SELECT @@global.max_connections, @@session.max_user_connections")
+MORE_CONNECTIONS = "raise max_connections and max_user_connections"
 
 READERS = ("read", "probe")
 MAX_NAME_BYTES = 100
@@ -134,11 +143,9 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
     parameters = {"name": _lock_name(engine.url.database, "schema")}
     async with engine.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        noticed = time.monotonic()
+        waiting = Waiting("another process, which is changing the schema")
         while not await connection.scalar(text("SELECT GET_LOCK(:name, 0)"), parameters):
-            if time.monotonic() - noticed >= 5:
-                print("Another process is changing the schema; waiting for it.", flush=True)
-                noticed = time.monotonic()
+            waiting.tell()
             await asyncio.sleep(0.1)
         try:
             yield
@@ -155,6 +162,17 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     statement = text("SELECT GET_LOCK(:name, 0)")
     parameters = {"name": _lock_name(connection.engine.url.database, name)}
     return bool(await connection.scalar(statement, parameters))
+
+
+async def connection_limit(settings: Settings, connection: AsyncConnection) -> int | None:
+    """How many connections the server allows."""
+    limits = (await connection.execute(CONNECTION_LIMITS)).one()
+    return min(int(limit) for limit in limits if limit)
+
+
+def abort(connection: Any) -> None:
+    """Cut a connection off: whoever waits for its server gets an error at once."""
+    connection.abort()
 
 
 def _lock_name(database: str | None, name: str) -> str:
@@ -175,12 +193,31 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
     @property
     def hung_up(self) -> bool:
         """Whether the server, or we, closed the connection."""
-        return self._reader is None or self._reader.eof_received
+        return self._reader is None or self._reader.eof_received or self._writer.is_closing()
 
     def escape(self, obj: Any) -> Any:
         """Write a value as SQL."""
         # The driver takes a function for it that PyMySQL 1.2 no longer has.
         return f"_binary X'{obj.hex()}'" if isinstance(obj, bytes) else super().escape(obj)
+
+    def abort(self) -> None:
+        """Close the connection without a word to the server, which may not listen."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self.close()
+
+    async def ensure_closed(self) -> None:
+        """Say good-bye to the server, if it is there, and close the connection."""
+        if self.hung_up:
+            self.close()
+        await super().ensure_closed()
+
+    def _write_bytes(self, data: bytes) -> None:
+        if self.hung_up:
+            # uvloop would report it by a RuntimeError.
+            message = "the server closed this connection"
+            raise aiomysql.OperationalError(CR.CR_SERVER_GONE_ERROR, message)
+        super()._write_bytes(data)
 
     async def query(self, sql: str, unbuffered: bool = False) -> Any:
         """Run a statement."""

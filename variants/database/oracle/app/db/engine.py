@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateColumn
 from app.db.codes import kind_of_driver_error
 from app.db.kinds import Kind
 from app.db.pool import Role, pool_options
+from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
 # https://docs.oracle.com/en/database/oracle/oracle-database/23/arpls/DBMS_LOCK.html
@@ -41,6 +42,13 @@ REQUEST_LOCK = text(
     """
 ).bindparams(outparam("outcome", Integer()))
 TAKEN, HELD_BY_ANOTHER, HELD_ALREADY = 0, 1, 4
+
+# That of the user, a number or a word; only administrators may see that of the server.
+# https://docs.oracle.com/en/database/oracle/oracle-database/23/refrn/USER_RESOURCE_LIMITS.html
+CONNECTION_LIMIT = text(
+    "SELECT limit FROM user_resource_limits WHERE resource_name = 'SESSIONS_PER_USER'"
+)
+MORE_CONNECTIONS = "raise SESSIONS_PER_USER of the user's profile"
 
 
 def create_engine(settings: Settings, role: Role) -> AsyncEngine:
@@ -127,10 +135,11 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
         SettingsError: The user may not use DBMS_LOCK.
     """
     name = "schema"
+    waiting = Waiting("another process, which is changing the schema")
     async with engine.connect() as connection:
         try:
             while await _request_lock(connection, name, seconds=5) == HELD_BY_ANOTHER:
-                print("Another process is changing the schema; waiting for it.", flush=True)
+                waiting.tell()
         except DBAPIError as error:
             if "DBMS_LOCK" not in str(error.orig):
                 raise
@@ -155,6 +164,18 @@ async def _request_lock(
     parameters = {"name": name, "seconds": seconds, "in_transaction": int(in_transaction)}
     result: Any = await where.execute(REQUEST_LOCK, parameters)
     return int(result.out_parameters["outcome"])
+
+
+async def connection_limit(settings: Settings, connection: AsyncConnection) -> int | None:
+    """How many connections the user may have; None: as many as the server has."""
+    limit = str(await connection.scalar(CONNECTION_LIMIT))
+    return int(limit) if limit.isdecimal() else None
+
+
+def abort(connection: Any) -> None:
+    """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
+    if connection.is_healthy():
+        connection.cancel()
 
 
 def _program(settings: Settings, role: Role) -> str:

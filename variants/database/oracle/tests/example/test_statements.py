@@ -33,7 +33,7 @@ async def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     recorder.given = 1
     recorder.rows = [
-        ("FROM users WHERE users.id = :pk_1", USERS[0]),
+        ("FROM users WHERE users.id = :id", USERS[0]),
         *(("FROM users WHERE users.id > :page_after", user) for user in USERS),
         *(("FROM users WHERE users.id IN (:ids_1, :ids_2)", user) for user in USERS),
         ("FROM items WHERE items.id", ITEM),
@@ -71,7 +71,7 @@ REQUESTS: list[tuple[str, str, Any, int, list[str]]] = [
         200,
         [f"FROM users WHERE users.id > :page_after ORDER BY users.id {PAGE}"],
     ),
-    ("GET", "/users/1", None, 200, ["FROM users WHERE users.id = :pk_1"]),
+    ("GET", "/users/1", None, 200, ["FROM users WHERE users.id = :id"]),
     (
         "POST",
         "/users",
@@ -95,7 +95,7 @@ REQUESTS: list[tuple[str, str, Any, int, list[str]]] = [
     ("DELETE", "/users/1/favorites/3", None, 204, ["DELETE FROM favorites WHERE"]),
     ("GET", "/users/1/favorites", None, 200, ["FROM items JOIN favorites ON", PAGE]),
     ("GET", "/items", None, 200, [f"WHERE items.id > :page_after ORDER BY items.id {PAGE}"]),
-    ("GET", "/items/3", None, 200, ["FROM items WHERE items.id = :pk_1"]),
+    ("GET", "/items/3", None, 200, ["FROM items WHERE items.id = :id"]),
     ("POST", "/items", {"name": "x", "price": "1"}, 201, ["RETURNING items.id INTO"]),
     (
         "POST",
@@ -116,7 +116,7 @@ REQUESTS: list[tuple[str, str, Any, int, list[str]]] = [
             "INSERT INTO transfers",
         ],
     ),
-    ("GET", "/transfers/4", None, 200, ["FROM transfers WHERE transfers.id = :pk_1"]),
+    ("GET", "/transfers/4", None, 200, ["FROM transfers WHERE transfers.id = :id"]),
 ]
 
 

@@ -1,7 +1,6 @@
 """Engines for PostgreSQL: all that the service knows about its driver, asyncpg."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +9,39 @@ import asyncpg
 from sqlalchemy import URL, Connection, Dialect, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 
 from app.db.pool import Role, pool_options
+from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
+
+# What those that are reserved leave, unless the database or its user may have less.
+# https://www.postgresql.org/docs/current/runtime-config-connection.html
+CONNECTION_LIMIT = text("""
+    SELECT least(
+        current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true)::int, 0),
+        (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
+        (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
+    )
+""")
+MORE_CONNECTIONS = "raise max_connections, or put PgBouncer before the server"
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 READ_ONLY_SQL_TRANSACTION = "25006"
+
+CANNOT_CONNECT = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
 
 def create_engine(settings: Settings, role: Role) -> AsyncEngine:
@@ -42,7 +67,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             options["isolation_level"] = "AUTOCOMMIT"
         caches = {}
     engine = create_async_engine(
-        _translate_sslmode(_direct_url(settings) if migrates else settings.database_url),
+        _translate(_direct_url(settings) if migrates else settings.database_url),
         echo=settings.database_echo,
         # Values of statements belong in no log and in no traceback.
         hide_parameters=True,
@@ -71,17 +96,29 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             calls = (f"set_config('{name}', '{value}', true)" for name, value in parameters.items())
             connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
 
+    # A URL may name several hosts, of which one is the primary at a time. The driver would give the
+    # first one that swallows packets all the time there is for connecting, so each gets its share;
+    # and it would begin with the same one every time.
+    last_found = 0
+
     @event.listens_for(engine.sync_engine, "do_connect")
     def connect(dialect: Dialect, record: object, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        # The driver reports a server that it cannot reach, or that refuses it, by errors that
-        # SQLAlchemy does not know.
-        try:
-            return dialect.connect(*args, **kwargs)
-        except TimeoutError:
-            # Not a statement that took too long: there was no answer at all.
-            cause: Exception = ConnectionError("no answer")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            cause = error
+        nonlocal last_found
+        hosts = _hosts(kwargs)
+        cause: Exception | None = None
+        for number in [*range(last_found, len(hosts)), *range(last_found)]:
+            try:
+                connection = dialect.connect(*args, **{**kwargs, **hosts[number]})
+            except TimeoutError:
+                # Not a statement that took too long: there was no answer at all.
+                cause = ConnectionError("no answer")
+            except (*CANNOT_CONNECT, dialect.loaded_dbapi.Error) as error:
+                # SQLAlchemy passes on some of the driver's errors as they are.
+                cause = error
+            else:
+                last_found = number
+                return connection
+        # The driver reports it by errors that SQLAlchemy does not know.
         raise dialect.loaded_dbapi.OperationalError("cannot connect", cause) from cause
 
     @event.listens_for(engine.sync_engine, "checkout")
@@ -118,11 +155,9 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
         parameters = {"name": name}
         take = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        noticed = time.monotonic()
+        waiting = Waiting("another process, which is changing the schema")
         while not await connection.scalar(take, parameters):
-            if time.monotonic() - noticed >= 5:
-                print("Another process is changing the schema; waiting for it.", flush=True)
-                noticed = time.monotonic()
+            waiting.tell()
             await asyncio.sleep(0.1)
         try:
             yield
@@ -138,6 +173,18 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     return bool(await session.scalar(statement, {"name": name}))
 
 
+async def connection_limit(settings: Settings, connection: AsyncConnection) -> int | None:
+    """How many connections the server allows; None: it is behind PgBouncer, whose limit counts."""
+    if settings.database_pgbouncer:
+        return None
+    return int(await connection.scalar(CONNECTION_LIMIT))
+
+
+def abort(connection: Any) -> None:
+    """Cut a connection off: whoever waits for its server gets an error at once."""
+    connection.terminate()
+
+
 def _direct_url(settings: Settings) -> URL:
     """Where the schema is changed: a lock that outlives its transaction needs a server process of
     its own."""
@@ -147,6 +194,21 @@ def _direct_url(settings: Settings) -> URL:
             "Set it to the URL of the PostgreSQL server itself."
         )
     return settings.database_direct_url or settings.database_url
+
+
+def _hosts(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """The driver's arguments for each of the hosts of a URL, if there are several; otherwise none
+    are needed."""
+    hosts = arguments.get("host")
+    if not isinstance(hosts, list):
+        return [{}]
+    common = {
+        "timeout": arguments["timeout"] / len(hosts),
+        # Standbys take no writes, and their reads may be old.
+        "target_session_attrs": arguments.get("target_session_attrs", "primary"),
+    }
+    places = zip(hosts, arguments["port"], strict=True)
+    return [{**common, "host": host, "port": port} for host, port in places]
 
 
 def _timeouts(settings: Settings, role: Role) -> dict[str, str]:
@@ -161,8 +223,12 @@ def _timeouts(settings: Settings, role: Role) -> dict[str, str]:
     return timeouts
 
 
-def _translate_sslmode(url: URL) -> URL:
-    """Hosting providers write `?sslmode=`, as libpq has it; the driver's name for it is `ssl`."""
-    if "sslmode" not in url.query:
-        return url
-    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+def _translate(url: URL) -> URL:
+    """Hosting providers write what libpq understands."""
+    query = dict(url.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    if query.get("target_session_attrs") == "read-write":
+        # Our sessions for reading are read-only wherever they are.
+        query["target_session_attrs"] = "primary"
+    return url.set(query=query)

@@ -1,6 +1,6 @@
 """What the service knows about PostgreSQL's streaming replication."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,13 +25,12 @@ class Position(NamedTuple):
     number: int
     """Grows with each change, and is the same on all servers that have made it."""
 
+    def includes(self, other: Self) -> bool:
+        """Whether whatever had happened there has happened here."""
+        return self.number >= other.number
+
 
 async def get_position(connection: AsyncConnection) -> Position:
     """How far the server of a connection is."""
     replicates, number = (await connection.execute(POSITION)).one()
     return Position(replicates, int(number))
-
-
-def abort(connection: Any) -> None:
-    """Cut a connection off: whoever waits for its server gets an error at once."""
-    connection.terminate()

@@ -41,8 +41,9 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
     writes = role in ("write", "migrate")
     engine = create_async_engine(
         url,
-        pool_size=1 if writes else settings.database_pool_size,
-        max_overflow=0 if writes else settings.database_max_overflow,
+        # The pool's own overflow would be closed when it comes back, and opened again by the next.
+        pool_size=1 if writes else settings.database_pool_size + settings.database_max_overflow,
+        max_overflow=0,
         pool_timeout=settings.database_pool_timeout,
         pool_recycle=settings.database_pool_recycle,
         pool_pre_ping=settings.database_pool_pre_ping,
@@ -84,6 +85,12 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
 async def try_lock(session: AsyncSession, name: str) -> bool:
     """Take a lock until the transaction ends; True: the transaction is the only writer already."""
     return True
+
+
+def abort(connection: Any) -> None:
+    """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
+    if connection._connection is not None:
+        connection._connection.interrupt()
 
 
 def _check_folder(url: URL) -> None:

@@ -1,0 +1,1 @@
+"""What a rendered service costs, beside its limits and beside the textbook."""

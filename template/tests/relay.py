@@ -1,0 +1,61 @@
+"""A relay between the service and its database that can fall silent, as a network does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sqlalchemy import make_url
+
+
+class Relay:
+    """Passes bytes on, both ways, while it `speaks`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.speaks = asyncio.Event()
+        self.speaks.set()
+        self.connections = 0
+        """How many are open, from the service to here."""
+        self.bytes = 0
+        """How many were passed on."""
+        self._target = (host, port)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect a client with the server."""
+        self.connections += 1
+        try:
+            await self.speaks.wait()
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+            ways = ((reader, server_writer), (server_reader, writer))
+            tasks = [asyncio.create_task(self._pass_on(*way)) for way in ways]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                server_writer.close()
+        finally:
+            self.connections -= 1
+            writer.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self.speaks.wait()
+                self.bytes += len(data)
+                writer.write(data)
+
+
+@asynccontextmanager
+async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
+    """A relay to the server of a database, and the URL of the database through it."""
+    target = make_url(url)
+    assert target.host is not None
+    assert target.port is not None
+    relay = Relay(target.host, target.port)
+    server = await asyncio.start_server(relay.serve, "127.0.0.1")
+    through = target.set(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    try:
+        yield through.render_as_string(hide_password=False), relay
+    finally:
+        server.close()

@@ -1,0 +1,119 @@
+"""The queue for connections: in order, for a limited time, and refused early when it stands."""
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.db.database import Database
+from app.db.places import INTERVAL, LOOKS, Places
+from app.db.pool import close_surplus, pool_of
+from tests.conftest import make_settings
+
+
+async def test_places_are_given_in_the_order_of_coming() -> None:
+    places = Places(1, patience=5)
+    order: list[int] = []
+
+    async def come(number: int) -> None:
+        async with places.take():
+            order.append(number)
+            await asyncio.sleep(0)
+
+    async with places.take():
+        tasks = [asyncio.create_task(come(number)) for number in range(20)]
+        await asyncio.sleep(0)
+        assert places.waiting == 20
+    # Who comes now is behind those who wait.
+    await come(20)
+    await asyncio.gather(*tasks)
+
+    assert order == list(range(21))
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_place_that_is_not_free_in_time_is_refused() -> None:
+    places = Places(1, patience=0.05)
+    async with places.take():
+        with pytest.raises(PoolTimeoutError, match="in time"):
+            await places.acquire()
+
+    assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_cancelled_waiters_leave_no_place_taken() -> None:
+    places = Places(2, patience=5)
+
+    async def hold() -> None:
+        async with places.take():
+            await asyncio.sleep(0.001)
+
+    for moment in range(50):
+        tasks = [asyncio.create_task(hold()) for _ in range(10)]
+        for _ in range(moment % 7):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (places.taken, places.waiting) == (0, 0)
+
+
+async def test_queue_that_stands_is_sent_away_early() -> None:
+    places = Places(1, patience=5)
+    async with places.take():
+        waiting = [asyncio.create_task(places.acquire()) for _ in range(10)]
+        done, first = await asyncio.wait(waiting, timeout=1.5 * LOOKS * INTERVAL)
+        # The first may be served yet.
+        assert first == {waiting[0]}
+        assert all(isinstance(task.exception(), PoolTimeoutError) for task in done)
+
+        started = time.monotonic()
+        with pytest.raises(PoolTimeoutError, match="too many"):
+            await places.acquire()
+        assert time.monotonic() - started < 0.1
+    await waiting[0]
+    places.release()
+
+
+async def test_queue_that_moves_takes_newcomers() -> None:
+    places = Places(1, patience=5)
+    stop = time.monotonic() + 1.2 * LOOKS * INTERVAL
+    served = 0
+
+    async def work() -> None:
+        nonlocal served
+        while time.monotonic() < stop:
+            async with places.take():
+                await asyncio.sleep(0.001)
+            served += 1
+
+    # Every one of them waits for hundred others, which are quick.
+    await asyncio.gather(*(work() for _ in range(100)))
+
+    assert served > 200
+
+
+async def test_connections_that_are_not_needed_any_more_are_closed(own_url: str) -> None:
+    settings = make_settings(own_url, database_pool_size=2, database_max_overflow=6)
+    database = Database(settings)
+    places = Places(8, patience=1)
+
+    async def read() -> None:
+        async with places.take(), database.reader.connect() as connection:
+            await connection.execute(select(1))
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(read() for _ in range(4)))
+    assert pool_of(database.reader).checkedin() == 4
+
+    tidying = asyncio.create_task(close_surplus(database.reader, places, settings, seconds=0.1))
+    await asyncio.sleep(0.5)
+    assert pool_of(database.reader).checkedin() == 0
+
+    # While they are needed they stay.
+    await asyncio.gather(*(read() for _ in range(4)))
+    assert pool_of(database.reader).checkedin() == 4
+    tidying.cancel()
+    await database.close()

@@ -1,0 +1,142 @@
+"""A database server that falls silent, as frozen ones and cut networks do: nothing hangs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient, Response
+from sqlalchemy import text
+
+from app.db.database import Database
+from app.web.transaction import ReadSession
+from tests.conftest import client_of, make_settings, running_app
+from tests.probe import add_probes, add_route, all_returned, router
+from tests.relay import Relay, relay_to
+
+
+@pytest.fixture
+async def relay_and_app(probe_url: str) -> AsyncIterator[tuple[Relay, FastAPI]]:
+    """The application with a relay before its database; it loses patience after a second."""
+    async with relay_to(probe_url) as (url, relay):
+        settings = make_settings(url, database_retry_timeout=1, database_connect_timeout=1)
+        async with running_app(settings) as app:
+            app.include_router(router)
+            await add_probes(app.state.database, "one", "two")
+            yield relay, app
+
+
+@asynccontextmanager
+async def silence(relay: Relay) -> AsyncIterator[None]:
+    relay.speaks.clear()
+    try:
+        yield
+    finally:
+        relay.speaks.set()
+
+
+async def timed_get(client: AsyncClient, path: str) -> tuple[float, Response]:
+    started = time.monotonic()
+    response = await client.get(path)
+    return time.monotonic() - started, response
+
+
+async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, app = relay_and_app
+    async with client_of(app) as client:
+        assert (await client.get("/probes")).status_code == 200
+        async with silence(relay):
+            answers = await asyncio.gather(*(timed_get(client, "/probes") for _ in range(20)))
+            late, response = await timed_get(client, "/probes")
+
+        # The statement's own timeout is 8 seconds.
+        assert max(seconds for seconds, _ in answers) < 6
+        for answer in [response, *(answer for _, answer in answers)]:
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"]
+        assert late < 0.2
+
+
+async def test_service_is_back_soon_after_the_server_speaks_again(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, app = relay_and_app
+    async with client_of(app) as client:
+        async with silence(relay):
+            await asyncio.gather(*(client.get("/probes") for _ in range(5)))
+        spoke = time.monotonic()
+        while (await client.get("/probes")).status_code != 200:
+            assert time.monotonic() - spoke < 5
+            await asyncio.sleep(0.05)
+
+    assert await all_returned(app.state.database)
+
+
+async def test_readiness_of_a_silent_server_answers_within_two_seconds(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, app = relay_and_app
+    async with client_of(app) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        async with silence(relay):
+            answers = await asyncio.gather(*(timed_get(client, "/health/ready") for _ in range(5)))
+
+    for seconds, response in answers:
+        assert seconds < 2
+        assert response.status_code == 503
+        assert response.json()["checks"]["primary"] == "disconnected"
+
+
+async def test_readiness_has_one_connection_however_many_ask(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, app = relay_and_app
+    before = relay.connections
+    async with client_of(app) as client:
+        for _ in range(3):
+            await asyncio.gather(*(client.get("/health/ready") for _ in range(20)))
+
+    assert relay.connections <= before + 1
+
+
+async def test_idle_service_leaves_the_database_alone(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, _ = relay_and_app
+    await asyncio.sleep(1)  # What it asks when it starts has an answer by now.
+    before = relay.bytes
+    await asyncio.sleep(1.2)
+
+    assert relay.bytes == before
+
+
+async def test_service_stops_although_the_server_is_silent(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        async with running_app(make_settings(url)) as app:
+            database: Database = app.state.database
+            async with database.read() as session:
+                await session.execute(text("SELECT 1"))
+            relay.speaks.clear()
+            started = time.monotonic()
+        assert time.monotonic() - started < 8
+        relay.speaks.set()
+
+
+async def test_deadline_answers_while_the_server_is_silent(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        settings = make_settings(url, request_timeout=0.5, database_retry_timeout=1)
+        async with running_app(settings) as app, client_of(app) as client:
+
+            @add_route(app, "GET")
+            async def answer_of_database(session: ReadSession) -> int:
+                return int(await session.scalar(text("SELECT 1")))
+
+            assert (await client.get("/answer_of_database")).json() == 1
+            async with silence(relay):
+                response = await client.get("/answer_of_database")
+            assert response.status_code == 504
+            assert await all_returned(app.state.database)

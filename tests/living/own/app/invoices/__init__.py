@@ -1,0 +1,1 @@
+"""Invoices, and when they are due."""

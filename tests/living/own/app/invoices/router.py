@@ -1,0 +1,45 @@
+"""The routes of invoices."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.db.pages import Page
+from app.invoices import service
+from app.invoices.models import Invoice
+from app.invoices.schemas import InvoiceCreate, InvoicePage, InvoiceRead
+from app.settings import Settings
+from app.web.fields import Id
+from app.web.locations import CREATED, set_location
+from app.web.pages import PageQuery
+from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
+
+router = APIRouter(prefix="/invoices", tags=["invoices"], route_class=TransactionalRoute)
+
+
+@router.post("", status_code=201, response_model=InvoiceRead, responses=CREATED)
+async def create_invoice(
+    data: InvoiceCreate, session: WriteSession, request: Request, response: Response
+) -> Invoice:
+    """Create an invoice."""
+    settings: Settings = request.app.state.settings
+    days = settings.invoice_days
+    invoice = await service.create_invoice(session, days=days, **data.model_dump())
+    set_location(request, response, "get_invoice", invoice_id=invoice.id)
+    return invoice
+
+
+@router.get("", response_model=InvoicePage)
+async def list_invoices(session: ReadSession, page: PageQuery) -> Page[Invoice]:
+    """List invoices."""
+    return await service.list_invoices(session, page)
+
+
+@router.get("/{invoice_id}", response_model=InvoiceRead)
+async def get_invoice(invoice_id: Id, session: ReadSession) -> Invoice:
+    """Get an invoice."""
+    return await service.get_invoice(session, invoice_id)
+
+
+@router.put("/{invoice_id}/payment", response_model=InvoiceRead)
+async def pay_invoice(invoice_id: Id, session: WriteSession) -> Invoice:
+    """Pay an invoice."""
+    return await service.pay_invoice(session, invoice_id)

@@ -1,0 +1,24 @@
+"""Write the overdue invoices to a file: `python -m scripts.overdue`."""
+
+import anyio
+
+from app.db.database import Database
+from app.invoices import service
+from scripts import run
+
+
+async def report(database: Database) -> list[str]:
+    """A line for each overdue invoice."""
+    async with database.read() as session:
+        late = await service.overdue(session)
+        return [f"{invoice.number}: {invoice.customer}, {invoice.amount}" for invoice in late]
+
+
+async def main(database: Database) -> None:
+    """Write the report."""
+    lines = "".join(f"{line}\n" for line in await report(database))
+    await anyio.Path("reports/overdue.txt").write_text(lines, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
