@@ -162,13 +162,14 @@ def test_own_file_where_the_template_adds_one_is_a_marked_conflict(fresh: Render
 
 def test_file_that_the_team_removed_does_not_come_back(fresh: Render) -> None:
     project = copy_of(fresh({}))
-    git(project, "rm", "-r", "--quiet", "scripts", "tests/example/test_scripts.py")
+    removed = ["scripts", "tests/example/test_scripts.py"]
+    git(project, "rm", "-r", "--quiet", *removed)
     commit_all(project)
 
     update(project, {"database": "postgresql+asyncpg"})
 
-    assert not (project / "scripts").exists()
-    assert git(project, "status", "--porcelain", "scripts", "tests/example") == ""
+    assert not any((project / name).exists() for name in removed)
+    assert git(project, "status", "--porcelain", *removed) == ""
 
 
 @pytest.mark.parametrize("switch", REMOVING)

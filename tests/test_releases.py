@@ -120,11 +120,11 @@ def test_renamed_question_takes_the_answer_of_the_old_one(
     text = yaml.safe_dump({"choices": ASKED["ci"]["choices"]}, sort_keys=False)
     renamed += "".join(f"  {line}\n" for line in text.splitlines())
     renamed += "  default: \"{{ ci | default('github') }}\"\n"
-    start = (changing.path / "copier.yml").read_text(encoding="utf-8").index("\nci:\n")
-    question = (changing.path / "copier.yml").read_text(encoding="utf-8")[start:]
+    text = (changing.path / "copier.yml").read_text(encoding="utf-8")
+    question = text[text.index("\nci:\n") : text.index("\nmetrics:\n") - 1]
     changing.change(
         "copier.yml",
-        (question[: question.index("\n# ──")], renamed),
+        (question, renamed),
         ("ci | default('github') != ", "pipeline | default('github') != "),
     )
     changing.change("template/README.md.jinja", ('if ci != "none"', 'if pipeline != "none"'))
