@@ -58,4 +58,5 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
     try:
         yield through.render_as_string(hide_password=False), relay
     finally:
+        relay.speaks.set()  # Whoever waits for that would never end.
         server.close()

@@ -259,8 +259,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections, whether the server helps or not."""
-        await self.monitor.close()
-        await asyncio.gather(*(close(engine, self._connections) for engine in self.engines))
+        await asyncio.gather(
+            self.monitor.close(), *(close(engine, self._connections) for engine in self.engines)
+        )
         self._connections.cut_off()
 
     @property

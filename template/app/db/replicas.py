@@ -139,8 +139,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._lookout.close()
-        await close(self.engine, self._connections)
+        await asyncio.gather(self._lookout.close(), close(self.engine, self._connections))
 
 
 class Replicas:
@@ -191,9 +190,7 @@ class Replicas:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._primary.close()
-        for replica in self.all:
-            await replica.close()
+        await asyncio.gather(self._primary.close(), *(replica.close() for replica in self.all))
 
 
 class ReplicatedDatabase(Database):
@@ -256,8 +253,7 @@ class ReplicatedDatabase(Database):
 
     async def close(self) -> None:
         """Close all connections."""
-        await super().close()
-        await self.replicas.close()
+        await asyncio.gather(super().close(), self.replicas.close())
 
 
 def needs(settings: Settings) -> list[Need]:

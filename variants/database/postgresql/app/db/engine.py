@@ -182,6 +182,7 @@ async def connection_limit(settings: Settings, connection: AsyncConnection) -> i
 
 def abort(connection: Any) -> None:
     """Cut a connection off: whoever waits for its server gets an error at once."""
+    # Before asyncpg 0.32 it did nothing to a connection that was being closed.
     connection.terminate()
 
 

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,13 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
 def abort(connection: Any) -> None:
     """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
     if connection._connection is not None:
-        connection._connection.interrupt()
+        _interrupt(connection._connection)
+
+
+def _interrupt(connection: sqlite3.Connection) -> None:
+    # The driver's thread may have closed it meanwhile.
+    with suppress(sqlite3.ProgrammingError):
+        connection.interrupt()
 
 
 def _check_folder(url: URL) -> None:
@@ -139,7 +145,7 @@ def _release_locks(connection: Any, record: object, error: BaseException | None)
     def interrupt() -> None:
         # Again and again, because it does nothing to a statement that is about to begin.
         if not released.is_set():
-            sqlite.interrupt()
+            _interrupt(sqlite)
             loop.call_later(0.01, interrupt)
 
     interrupt()
