@@ -171,6 +171,8 @@ def test_all_tests_pass_after_the_switch(switch: str, template: Path, tmp_path: 
     message = update_by_command(service.project, *(f"-d{n}={a}" for n, a in after.items()))
 
     service.sync()
+    if "migrations" in after:
+        shell(command("git rm", message), service.project, environment())
     if "example" in after:
         # Models came or went: then the message says to write a migration.
         service.migrate()

@@ -39,6 +39,7 @@ class Probe(ProbeBase):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True)
     name: Mapped[str] = mapped_column(String(50), unique=True)
     count: Mapped[int] = mapped_column(insert_default=0)
+    remark: Mapped[str] = mapped_column("note", String(50), server_default="none")
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("probes.id", deferrable=DEFERS, initially="DEFERRED" if DEFERS else None)
     )

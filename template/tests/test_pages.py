@@ -5,10 +5,12 @@ import struct
 
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import select
 
 from app.db.database import Database
+from app.db.pages import PageRequest, fetch_page, fetch_rows, paged
 from app.web.pages import decode_cursor, encode_cursor
-from tests.probe import add_probes
+from tests.probe import PROBES, ProbeBase, add_probes
 
 
 @pytest.mark.parametrize("last_id", [-(2**63), -1, 0, 1, 255, 10**12, 2**63 - 1])
@@ -77,3 +79,21 @@ async def test_rows_that_come_meanwhile_shift_nothing(
     second = (await probe_client.get("/probes", params={"after": first["next"]})).json()
 
     assert [item["name"] for item in second["items"]] == ["c", "d"]
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+async def test_rows_of_a_table_are_what_the_objects_are(
+    probe_database: Database, limit: int
+) -> None:
+    await add_probes(probe_database, "a", "b", "c")
+    table = ProbeBase.metadata.tables["probes"]
+    statement = paged(select(table), by=table.c.id)
+
+    async with probe_database.read() as session:
+        rows = await fetch_rows(session, statement, PageRequest(limit=limit))
+        objects = await fetch_page(session, PROBES, PageRequest(limit=limit))
+
+    assert [(row["id"], row["name"], row["note"]) for row in rows.items] == [
+        (probe.id, probe.name, probe.remark) for probe in objects.items
+    ]
+    assert rows.next == objects.next

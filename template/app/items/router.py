@@ -1,10 +1,10 @@
 """The routes of items."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 
-from app.db.pages import Page
+from app.db.pages import Page, Row
 from app.items import service
 from app.items.models import Item
 from app.items.schemas import ItemCreate, ItemPage, ItemRead, ItemsCreated, ItemUpdate
@@ -24,7 +24,7 @@ async def get_item(item_id: Id, session: ReadSession) -> Item:
 
 
 @router.get("/items", response_model=ItemPage)
-async def list_items(session: ReadSession, page: PageQuery) -> Page[Any]:
+async def list_items(session: ReadSession, page: PageQuery) -> Page[Row]:
     """List items."""
     return await service.list_items(session, page)
 
@@ -61,6 +61,6 @@ async def delete_item(item_id: Id, session: WriteSession) -> None:
 
 
 @router.get("/users/{user_id}/items", response_model=ItemPage)
-async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Any]:
+async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Row]:
     """List the items of a user."""
     return await service.list_items_of_user(session, user_id, page)
