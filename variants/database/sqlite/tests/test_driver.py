@@ -10,11 +10,15 @@ from httpx2 import AsyncClient
 from sqlalchemy import QueuePool, func, select, text
 
 from app.db.database import Database
+from app.db.engine import create_engine
 from app.settings import SettingsError, parse_database_url
 from app.web.transaction import ReadSession, WriteSession
 from tests import probe
 from tests.conftest import client_of, make_settings, running_app
+from tests.faults import SLOW
 from tests.probe import Probe, add_probes, add_route, names_of
+
+NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
 
 
 async def test_reads_of_a_session_agree(
@@ -54,6 +58,43 @@ async def test_connections_are_configured(
         }
         for name, value in pragmas.items():
             assert await session.scalar(text(f"PRAGMA {name}")) == value
+
+
+async def test_first_connections_to_a_new_database_may_be_opened_at_once(tmp_path: Path) -> None:
+    for number in range(30):
+        url = f"sqlite+aiosqlite:///{tmp_path}/{number}.db"
+        engines = [create_engine(make_settings(url), "probe") for _ in range(4)]
+        try:
+            connecting = (engine.connect() for engine in engines)
+            for connection in await asyncio.gather(*connecting):
+                await connection.close()
+        finally:
+            for engine in engines:
+                await engine.dispose()
+
+
+async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
+    live_probe_database: Database,
+) -> None:
+    reading = asyncio.Event()
+
+    async def linger() -> None:
+        async with live_probe_database.write() as session:
+            result = await session.stream(NUMBERS)
+            await result.fetchone()
+            reading.set()
+            await session.execute(SLOW)
+
+    task = asyncio.create_task(linger())
+    await reading.wait()
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.wait([task])
+
+    async with asyncio.timeout(1):
+        await add_probes(live_probe_database, "next")
+    # Until here the task holds the traceback, and that what it was about.
+    assert task.cancelled()
 
 
 async def test_database_in_memory_is_one_for_all_connections() -> None:

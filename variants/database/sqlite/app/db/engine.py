@@ -8,10 +8,12 @@ readers have connections of their own and, thanks to the write-ahead log, wait f
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -50,7 +52,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements belong in no log and in no traceback.
         hide_parameters=True,
-        connect_args={"timeout": settings.database_lock_timeout},
+        connect_args={"timeout": settings.database_lock_timeout, "factory": _Connection},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -58,7 +60,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         # The driver would begin transactions by rules of its own, too late for SELECT and DDL.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_write_ahead_log(cursor, settings.database_lock_timeout)
         # A migration that rebuilds a table drops the old one, and with it what refers to it.
         cursor.execute(f"PRAGMA foreign_keys={'OFF' if role == 'migrate' else 'ON'}")
         cursor.execute(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
@@ -109,6 +111,34 @@ def _check_folder(url: URL) -> None:
         )
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that knows its cursors."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, factory: Callable[..., Any] | None = None) -> Any:
+        cursor = super().cursor(factory or sqlite3.Cursor)
+        self.cursors.add(cursor)
+        return cursor
+
+
+def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
+    # The database remembers it. When several connections to a new one say so at once, SQLite does
+    # not wait, as it does for all other locks.
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("ROLLBACK")
+
+
 def _refuse_closed(connection: Connection) -> None:
     # SQLAlchemy would skip the COMMIT on a closed connection in silence.
     driver = connection.connection.driver_connection
@@ -134,17 +164,32 @@ def _release_locks(connection: Any, record: object, error: BaseException | None)
     # place until the garbage collector comes. The two private attributes are the reason for the
     # narrow version range of aiosqlite.
     driver = connection.driver_connection
-    sqlite: sqlite3.Connection | None = driver._connection
+    sqlite: _Connection | None = driver._connection
     if sqlite is None:
         return
-    released = threading.Event()
-    driver._tx.put_nowait((None, sqlite.rollback))
-    driver._tx.put_nowait((None, released.set))
+    ended = threading.Event()
+
+    def roll_back() -> None:
+        ended.set()
+        # An interruption lasts until the last cursor with rows left to give is closed. And such a
+        # cursor would keep the locks of a connection that is closed.
+        for cursor in list(sqlite.cursors):
+            cursor.close()
+        while True:
+            try:
+                sqlite.rollback()
+                return
+            except sqlite3.OperationalError as error:
+                # The last interruption may have come too late.
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    raise
+
+    driver._tx.put_nowait((None, roll_back))
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
         # Again and again, because it does nothing to a statement that is about to begin.
-        if not released.is_set():
+        if not ended.is_set():
             _interrupt(sqlite)
             loop.call_later(0.01, interrupt)
 
