@@ -76,3 +76,5 @@ class Lookout:
     async def close(self) -> None:
         """Close the connection."""
         await close(self._engine, self._connections)
+        # One whose opening was cancelled is in no pool.
+        self._connections.cut_off()
