@@ -115,15 +115,22 @@ class UnitOfWork:
     async def close(self) -> None:
         """Return the connection; what was not committed is rolled back."""
         try:
-            for session in (self._read, self._write):
-                if session is not None:
-                    try:
-                        await session.close()
-                    except DBAPIError:
-                        # The connection is gone, and with it all that was not committed.
-                        await session.invalidate()
+            if self._read is not None:
+                await _close(self._read)
         finally:
-            self._leave()
+            try:
+                if self._write is not None:
+                    await _close(self._write)
+            finally:
+                self._leave()
+
+
+async def _close(session: AsyncSession) -> None:
+    try:
+        await session.close()
+    except DBAPIError:
+        # The connection is gone, and with it all that was not committed.
+        await session.invalidate()
 
 
 class Database:
