@@ -29,7 +29,7 @@ class AsyncReadSession(Protocol):
     It sees what was committed when each statement began, and on a replica what had arrived there.
     Statements that must agree with each other need one snapshot:
     `await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})`, before the
-    first of them (PostgreSQL and MySQL; on SQLite and Oracle a session is one snapshot anyway).
+    first of them (PostgreSQL and MySQL; SERIALIZABLE on SQLite; on Oracle a session is one anyway).
     """
 
     @overload

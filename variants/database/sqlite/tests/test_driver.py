@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -21,18 +21,36 @@ from tests.probe import Probe, add_probes, add_route, names_of
 NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
 
 
-async def test_reads_of_a_session_agree(
+async def test_reads_of_a_snapshot_agree(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
+    count = select(func.count()).select_from(Probe)
+
     @add_route(live_probe_app, "GET")
-    async def look_twice(session: ReadSession) -> list[int | None]:
-        count = select(func.count()).select_from(Probe)
+    async def look_twice_at_a_snapshot(session: ReadSession) -> list[int | None]:
+        await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
         before = await session.scalar(count)
         await add_probes(live_probe_database, "meanwhile")
         return [before, await session.scalar(count)]
 
-    assert (await live_probe_client.get("/look_twice")).json() == [0, 0]
+    assert (await live_probe_client.get("/look_twice_at_a_snapshot")).json() == [0, 0]
     assert await names_of(live_probe_database) == ["meanwhile"]
+    # The option ends with its transaction.
+    async with live_probe_database.read() as session:
+        before = await session.scalar(count)
+        await add_probes(live_probe_database, "later")
+        assert [before, await session.scalar(count)] == [1, 2]
+
+
+async def test_snapshot_ends_with_its_session(live_probe_database: Database) -> None:
+    async with live_probe_database.read() as session:
+        connection = await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+        await session.scalar(text("SELECT 1"))
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        assert driver.in_transaction
+
+    assert not driver.in_transaction
+    assert driver.isolation_level is None
 
 
 async def test_reads_do_not_wait_for_a_writer(
