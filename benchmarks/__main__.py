@@ -19,29 +19,33 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured on one database."""
+    """Who is measured on one database, and by what."""
 
+    title: str
     database: str
     contenders: tuple[str, ...]
     cells: tuple[Cell, ...]
 
 
+CONNECTIONS = (1, 10, 32, 100, 256, 1000)
 POSTGRESQL = Plan(
+    "PostgreSQL",
     "postgresql+asyncpg",
     ("limit", "plain", "textbook", "rendered"),
     (
         # First, because it shows in memory.
         Cell(load.BULK_OF_10000, 1),
         Cell(load.NO_DATABASE, 32),
-        *(Cell(load.READ_ONE, connections) for connections in (1, 32, 256, 1000)),
-        *(Cell(load.PAGE_OF_50, connections) for connections in (1, 32, 256, 1000)),
+        *(Cell(load.READ_ONE, connections) for connections in CONNECTIONS),
+        *(Cell(load.PAGE_OF_50, connections) for connections in CONNECTIONS),
         Cell(load.PAGE_OF_1000, 32),
-        *(Cell(load.CREATE, connections) for connections in (1, 32, 256, 1000)),
+        *(Cell(load.CREATE, connections) for connections in CONNECTIONS),
         Cell(load.BULK_OF_100, 32),
         Cell(load.TRANSFER, 32),
     ),
 )
 SQLITE = Plan(
+    "SQLite",
     "sqlite+aiosqlite",
     ("textbook", "rendered"),
     (
@@ -50,6 +54,12 @@ SQLITE = Plan(
         Cell(load.CREATE, 1),
         Cell(load.CREATE, 64),
     ),
+)
+OBSERVABILITY = Plan(
+    "Logs and metrics, on PostgreSQL",
+    "postgresql+asyncpg",
+    ("silent", "rendered", "metrics"),
+    (Cell(load.NO_DATABASE, 32), Cell(load.READ_ONE, 32)),
 )
 
 
@@ -62,7 +72,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--database", default="", help="postgresql or sqlite; both")
     parser.add_argument("--output", type=Path, default=RESULTS, help=f"a folder ({RESULTS})")
-    parser.add_argument("--readme", action="store_true", help="write the README's table as well")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the README's table as well, and docs/benchmark"
+    )
     options = parser.parse_args()
     load.find_wrk()
     _allow_many_connections()
@@ -70,7 +82,7 @@ def main() -> None:
     seconds = options.seconds or (1 if options.short else 3)
 
     results: Results = {}
-    for plan in (POSTGRESQL, SQLITE):
+    for plan in (POSTGRESQL, SQLITE, OBSERVABILITY):
         if plan.database.startswith(options.database):
             cells = [cell for cell in plan.cells if options.only in cell.name]
             if options.short:
@@ -79,12 +91,13 @@ def main() -> None:
                     for cell in cells
                     if cell.connections in (32, 64) or cell.endpoint.rows > 1000
                 ]
-            results[plan.database] = run(plan, cells, rounds, seconds)
+            if cells:
+                results[plan.title] = run(plan, cells, rounds, seconds)
 
-    options.output.mkdir(parents=True, exist_ok=True)
     report.write(results, options.output)
     if options.readme:
         report.write_readme(results, processes.ROOT / "README.md")
+        report.write(results, processes.ROOT / "docs/benchmark")
     print((options.output / "results.md").read_text())
 
 
@@ -98,8 +111,11 @@ def run(
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        print(f"{plan.database}: rendering and installing the service", flush=True)
+        print(f"{plan.title}: rendering and installing the service", flush=True)
         project = processes.render(folder / "service", plan.database)
+        projects = dict.fromkeys(plan.contenders, project)
+        if "metrics" in projects:
+            projects["metrics"] = processes.render(folder / "m", plan.database, metrics=True)
         if plan.database.startswith("postgresql"):
             database, urls = stack.enter_context(
                 processes.postgresql(project, list(plan.contenders))
@@ -114,7 +130,9 @@ def run(
             # New processes each time: their memory, hash seeds and luck differ.
             with ExitStack() as round_:
                 servers = {
-                    name: round_.enter_context(processes.contender(project, name, urls[name]))
+                    name: round_.enter_context(
+                        processes.contender(projects[name], name, urls[name])
+                    )
                     for name in plan.contenders
                 }
                 _check_that_answers_agree(servers)
@@ -131,7 +149,7 @@ def run(
                         )
                         samples[cell.name][name].append(sample)
                     _print_progress(f"{number + 1}/{rounds} {cell.name}", samples[cell.name])
-    print(f"{plan.database}: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{plan.title}: {time.monotonic() - began:.0f} s", flush=True)
     return samples
 
 

@@ -22,6 +22,12 @@ import uv
 ROOT = Path(__file__).parents[1]
 CONTENDERS = Path(__file__).parent / "contenders"
 START_SECONDS = 30
+# The contenders that are services of the template, and what they find in their environment.
+RENDERED: dict[str, dict[str, str]] = {
+    "rendered": {},
+    "silent": {"LOG_LEVEL": "CRITICAL"},
+    "metrics": {},
+}
 # What would lead a process to the settings, servers or environments of whoever runs the benchmark.
 FOREIGN = ("DATABASE_", "PG", "PYTHON", "UV_PROJECT_", "VIRTUAL_ENV")
 # The contenders have the same tables in SQLite, too, but the service keeps money in cents there.
@@ -33,12 +39,12 @@ SELECT 'Item ' || n, 'What there is to say about it', (n % 1000 + 0.95) * {cents
 """
 
 
-def render(folder: Path, database: str) -> Path:
+def render(folder: Path, database: str, *, metrics: bool = False) -> Path:
     """Render a service, uncommitted changes of the template included, and install it."""
     copier.run_copy(
         str(ROOT),
         folder,
-        data={"database": database, "containers": False, "ci": "none"},
+        data={"database": database, "containers": False, "ci": "none", "metrics": metrics},
         defaults=True,
         vcs_ref="HEAD",
         quiet=True,
@@ -94,10 +100,10 @@ def contender(project: Path, name: str, database_url: str) -> Iterator["Server"]
     """Serve one contender from one process, with the packages of the rendered service."""
     port = _free_port()
     environment = _environment(DATABASE_URL=database_url)
-    if name == "rendered":
+    if name in RENDERED:
         # Its production command in its production settings.
         arguments = ["app"]
-        environment |= {"ENVIRONMENT": "prod", "PORT": str(port)}
+        environment |= {"ENVIRONMENT": "prod", "PORT": str(port), **RENDERED[name]}
     else:
         arguments = ["uvicorn", "--port", str(port), "--no-access-log"]
         arguments += ["--app-dir", str(CONTENDERS), f"{name}:app"]

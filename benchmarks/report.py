@@ -6,42 +6,49 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from benchmarks.load import Sample
 
-# Samples by database, cell and contender; one for each round.
+T = TypeVar("T")
+# Samples by title of the plan, cell and contender; one for each round.
 Results = dict[str, dict[str, dict[str, list[Sample]]]]
 TITLES = {
     "limit": "limit",
     "plain": "FastAPI + asyncpg",
     "textbook": "textbook",
     "rendered": "rendered service",
+    "silent": "without log lines",
+    "metrics": "with metrics",
 }
 
 
 def write(results: Results, folder: Path) -> None:
     """Write the samples as JSON, the tables as Markdown and the plot as SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
     raw = {
-        database: {
+        title: {
             cell: {name: [asdict(sample) for sample in of] for name, of in contenders.items()}
             for cell, contenders in cells.items()
         }
-        for database, cells in results.items()
+        for title, cells in results.items()
     }
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     text = "\n\n".join(
-        f"## {database}\n\n{ratios(cells)}\n\n{costs(cells)}\n\n{latencies(cells)}"
-        for database, cells in results.items()
+        f"## {title}\n\n{ratios(cells)}\n\n{costs(cells)}\n\n{latencies(cells)}"
+        for title, cells in results.items()
     )
-    (folder / "results.md").write_text(f"# Results\n\n{text}\n", encoding="utf-8")
-    plot(results, folder / "results.svg")
+    plotted = "![CPU time of each request, that of the textbook being 1](results.svg)"
+    (folder / "results.md").write_text(f"# Results\n\n{plotted}\n\n{text}\n", encoding="utf-8")
+    if compared := _with_textbook(results):
+        plot(compared, folder / "results.svg")
 
 
 def write_readme(results: Results, readme: Path) -> None:
-    """Replace what is between the markers of the README."""
+    """Replace what is between the markers of the README, by each request at one load."""
     tables = "\n\n".join(
-        f"{'PostgreSQL' if 'postgres' in database else 'SQLite'}:\n\n{ratios(cells)}"
-        for database, cells in results.items()
+        f"{title}:\n\n{ratios(_at_one_load(cells))}"
+        for title, cells in _with_textbook(results).items()
     )
     text = readme.read_text(encoding="utf-8")
     begin, end = "<!-- benchmark -->\n", "<!-- /benchmark -->"
@@ -49,6 +56,22 @@ def write_readme(results: Results, readme: Path) -> None:
     replaced, count = re.subn(pattern, lambda _: f"{begin}{tables}\n{end}", text, flags=re.DOTALL)
     assert count == 1, "the README has no markers"
     readme.write_text(replaced, encoding="utf-8")
+
+
+def _with_textbook(results: Results) -> Results:
+    return {title: of for title, of in results.items() if "textbook" in next(iter(of.values()))}
+
+
+def _at_one_load(cells: dict[str, T]) -> dict[str, T]:
+    """Under 32 connections; what was not measured under so many, under the most."""
+    found: dict[str, str] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.endswith("@ 32"), _connections(cell))):
+        found[cell.partition(" @ ")[0]] = cell
+    return {cell: of for cell, of in cells.items() if cell in found.values()}
+
+
+def _connections(cell: str) -> int:
+    return int(cell.rpartition(" ")[2].replace(",", ""))
 
 
 def ratios(cells: dict[str, dict[str, list[Sample]]]) -> str:
@@ -107,7 +130,7 @@ def plot(results: Results, file: Path) -> None:
 
     figure = Figure(figsize=(10, 4.5 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), squeeze=False)[:, 0]
-    for axis, (database, cells) in zip(axes, results.items(), strict=True):
+    for axis, (title, cells) in zip(axes, results.items(), strict=True):
         names = list(next(iter(cells.values())))
         width = 0.8 / len(names)
         for number, name in enumerate(names):
@@ -132,7 +155,7 @@ def plot(results: Results, file: Path) -> None:
                 ),
                 label=TITLES[name],
             )
-        axis.set_title(database)
+        axis.set_title(title)
         axis.set_ylabel("CPU a request, textbook = 1")
         axis.set_xticks(range(len(cells)), list(cells), rotation=30, ha="right")
         axis.legend()
