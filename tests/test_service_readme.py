@@ -227,6 +227,9 @@ class Service:
             os.killpg(self._process.pid, signal.SIGINT)
         try:
             self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            running = subprocess.run(["ps", "-ef"], capture_output=True, text=True).stdout
+            raise AssertionError(f"Ctrl-C: {self._log.read_text()}\n{running}") from None
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
