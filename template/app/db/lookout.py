@@ -75,6 +75,8 @@ class Lookout:
 
     async def close(self) -> None:
         """Close the connection."""
-        await close(self._engine, self._connections)
-        # One whose opening was cancelled is in no pool.
-        self._connections.cut_off()
+        try:
+            await close(self._engine, self._connections)
+        finally:
+            # One whose opening was cancelled is in no pool.
+            self._connections.cut_off()
