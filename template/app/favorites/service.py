@@ -17,8 +17,8 @@ FAVORITES_OF_USER = paged(
     select(Item)
     .join(favorites, favorites.c.item_id == Item.id)
     .where(favorites.c.user_id == bindparam("user_id", type_=BigInteger())),
-    # Not the item's id, which is the same: from it PostgreSQL does not see where in the user's
-    # favorites to begin, and reads all before the page.
+    # Not the item's id, which is the same: from it a database may not see where in the user's
+    # favorites to begin, and read all before the page.
     by=favorites.c.item_id,
 )
 

@@ -51,7 +51,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_items_name"), "items", ["name"])
-    op.create_index(op.f("ix_items_user_id"), "items", ["user_id"])
+    op.create_index(op.f("ix_items_user_id_id"), "items", ["user_id", "id"])
 
     op.create_table(
         "favorites",

@@ -17,13 +17,17 @@ from tests.example.api import API
 
 # Of so many rows no plan reads all to find one, if it need not.
 ROWS = 10_000
+# Has a tenth of all items, and likes them.
+RICH = 1
 FILL = (
     f"INSERT INTO users (username, email, balance, created_at) "
     f"SELECT 'user' || n, 'user' || n || '@example.org', 100, now() "
     f"FROM generate_series(1, {ROWS}) n",
     f"INSERT INTO items (name, price, created_at, user_id) "
-    f"SELECT 'item' || n, 1, now(), n FROM generate_series(1, {ROWS}) n",
-    f"INSERT INTO favorites (user_id, item_id) SELECT n, n FROM generate_series(1, {ROWS}) n",
+    f"SELECT 'item' || n, 1, now(), CASE WHEN n % 10 = 0 THEN {RICH} ELSE n END "
+    f"FROM generate_series(1, {ROWS}) n",
+    f"INSERT INTO favorites (user_id, item_id) "
+    f"SELECT CASE WHEN n % 10 = 0 THEN {RICH} ELSE n END, n FROM generate_series(1, {ROWS}) n",
     f"INSERT INTO transfers (from_user_id, to_user_id, amount, created_at) "
     f"SELECT n, 1 + n % {ROWS}, 1, now() FROM generate_series(1, {ROWS}) n",
     f"INSERT INTO idempotency_keys (key, fingerprint, status, created_at) "
@@ -138,6 +142,21 @@ async def test_no_request_reads_a_whole_table(filled_app: FastAPI) -> None:
     async with filled_app.state.database.write() as session:
         await session.execute(text("SELECT * FROM items WHERE description = 'x'"))
     assert "Seq Scan" in {node["Node Type"] for node in nodes(plans.found[-1][1])}
+
+
+async def test_no_page_reads_rows_of_others_or_sorts(filled_app: FastAPI) -> None:
+    plans = Plans(filled_app)
+    async with client_of(filled_app) as client:
+        for path in (f"/users/{RICH}/items", f"/users/{RICH}/favorites"):
+            first = (await client.get(f"{API}{path}")).json()
+            second = await client.get(f"{API}{path}", params={"after": first["next"]})
+            assert len(second.json()["items"]) == 50
+
+    pages = [(statement, plan) for statement, plan in plans.found if "LIMIT" in statement]
+    assert len(pages) == 4
+    for statement, plan in pages:
+        steps = list(nodes(plan))
+        assert not any("Filter" in step or "Sort Key" in step for step in steps), statement
 
 
 async def check_second_pages(client: AsyncClient) -> None:
