@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import QueuePool, func, select, text
 
+from app.db.connection import FIRST_ROWS, Connection
 from app.db.database import Database
 from app.db.engine import create_engine
 from app.settings import SettingsError, parse_database_url
@@ -113,6 +114,51 @@ async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
         await add_probes(live_probe_database, "next")
     # Until here the task holds the traceback, and that what it was about.
     assert task.cancelled()
+
+
+@pytest.mark.parametrize("number", [0, 1, FIRST_ROWS - 1, FIRST_ROWS, FIRST_ROWS + 1, 2500])
+async def test_every_row_arrives_at_once_or_as_a_stream(
+    live_probe_database: Database, number: int
+) -> None:
+    numbers = text(f"{NUMBERS.text} LIMIT {number}")
+    async with live_probe_database.read() as session:
+        assert list(await session.scalars(numbers)) == list(range(1, number + 1))
+        stream = (await session.stream(numbers)).scalars()
+        assert [row async for row in stream] == list(range(1, number + 1))
+        parts = (await session.stream(numbers)).scalars().partitions(300)
+        assert [row async for part in parts for row in part] == list(range(1, number + 1))
+
+
+async def test_results_of_a_session_do_not_mix(live_probe_database: Database) -> None:
+    async with live_probe_database.read() as session:
+        stream = (await session.stream(NUMBERS)).scalars()
+        assert await stream.fetchmany(2) == [1, 2]
+        assert await session.scalar(text("SELECT 'between'")) == "between"
+        assert await stream.fetchmany(FIRST_ROWS) == list(range(3, FIRST_ROWS + 3))
+        await stream.close()
+        assert await session.scalar(text("SELECT 'after'")) == "after"
+
+
+async def test_statement_takes_one_call_of_the_drivers_thread(
+    live_probe_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_probes(live_probe_database, "first")
+    assert await names_of(live_probe_database) == ["first"]
+    calls = 0
+    execute = Connection._execute
+
+    async def count(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return await execute(*arguments)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(Connection, "_execute", count)
+    assert await names_of(live_probe_database) == ["first"]
+    assert calls == 1
+
+    # BEGIN, INSERT, COMMIT, and the pool's ROLLBACK.
+    await add_probes(live_probe_database, "second")
+    assert calls == 1 + 4
 
 
 async def test_database_in_memory_is_one_for_all_connections() -> None:

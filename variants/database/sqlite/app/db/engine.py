@@ -1,25 +1,23 @@
-"""Engines for SQLite: all that the service knows about its driver, aiosqlite.
+"""Engines for SQLite.
 
 SQLite has one writer at a time and any number of readers. So the writing engine has a single
 connection, whose queue is the pool's, and each transaction takes the write lock when it begins;
 readers have connections of their own and, thanks to the write-ahead log, wait for nobody.
 """
 
-import asyncio
 import sqlite3
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from app.db.connection import connect
 from app.db.pool import Role
 from app.settings import Settings, SettingsError
 
@@ -27,8 +25,8 @@ from app.settings import Settings, SettingsError
 # with a shared cache, a reader waits for a writer instead of failing.
 SHARED_MEMORY = "file:/memory"
 
-# A single statement sees one snapshot with or without a transaction, and without one it takes half
-# of the calls of the driver's thread.
+# A single statement sees one snapshot with or without a transaction, and to begin and to end one
+# takes a call of the driver's thread each.
 OUTSIDE_TRANSACTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
@@ -56,7 +54,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements belong in no log and in no traceback.
         hide_parameters=True,
-        connect_args={"timeout": settings.database_lock_timeout, "factory": _Connection},
+        connect_args={"timeout": settings.database_lock_timeout, "async_creator_fn": connect},
         **({} if writes else OUTSIDE_TRANSACTIONS),
     )
 
@@ -100,14 +98,7 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
 
 def abort(connection: Any) -> None:
     """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
-    if connection._connection is not None:
-        _interrupt(connection._connection)
-
-
-def _interrupt(connection: sqlite3.Connection) -> None:
-    # The driver's thread may have closed it meanwhile.
-    with suppress(sqlite3.ProgrammingError):
-        connection.interrupt()
+    connection.abort()
 
 
 def _check_folder(url: URL) -> None:
@@ -118,19 +109,6 @@ def _check_folder(url: URL) -> None:
             f"DATABASE_URL: the folder {folder.absolute()} does not exist. Create it, "
             "or name a file in a folder that does (sqlite+aiosqlite:////absolute/path/app.db)."
         )
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that knows its cursors."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cursors: WeakSet[sqlite3.Cursor] = WeakSet()
-
-    def cursor(self, factory: Callable[..., Any] | None = None) -> Any:
-        cursor = super().cursor(factory or sqlite3.Cursor)
-        self.cursors.add(cursor)
-        return cursor
 
 
 def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
@@ -151,7 +129,7 @@ def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
 def _refuse_closed(connection: Connection) -> None:
     # SQLAlchemy would skip the COMMIT on a closed connection in silence.
     driver = connection.connection.driver_connection
-    if driver is None or driver._connection is None:
+    if driver is None or driver.closed:
         connection.invalidate()
         raise sqlite3.OperationalError("Connection closed")
 
@@ -169,40 +147,7 @@ def _clear_up(context: ExceptionContext) -> BaseException | None:
 
 
 def _release_locks(connection: Any, record: object, error: BaseException | None) -> None:
-    # A cancelled request leaves its statement running in the driver's thread and its locks in
-    # place until the garbage collector comes. The two private attributes are the reason for the
-    # narrow version range of aiosqlite.
-    driver = connection.driver_connection
-    sqlite: _Connection | None = driver._connection
-    if sqlite is None:
-        return
-    ended = threading.Event()
-
-    def roll_back() -> None:
-        ended.set()
-        # An interruption lasts until the last cursor with rows left to give is closed. And such a
-        # cursor would keep the locks of a connection that is closed.
-        for cursor in list(sqlite.cursors):
-            cursor.close()
-        while True:
-            try:
-                sqlite.rollback()
-                return
-            except sqlite3.OperationalError as error:
-                # The last interruption may have come too late.
-                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                    raise
-
-    driver._tx.put_nowait((None, roll_back))
-    loop = asyncio.get_running_loop()
-
-    def interrupt() -> None:
-        # Again and again, because it does nothing to a statement that is about to begin.
-        if not ended.is_set():
-            _interrupt(sqlite)
-            loop.call_later(0.01, interrupt)
-
-    interrupt()
+    connection.driver_connection.roll_back_soon()
 
 
 def _keep_in_memory(engine: AsyncEngine) -> None:
