@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -117,6 +118,34 @@ def test_links_of_the_readme_lead_somewhere(project: Path) -> None:
         file, _, anchor = target.partition("#")
         assert not file or (project / file).exists(), target
         assert not anchor or anchor in anchors, target
+
+
+def test_postgresql_readme_links_to_what_follows_one_primary(
+    template: Path, tmp_path: Path
+) -> None:
+    page = "docs/beyond-one-primary.md"
+    assert (template / page).is_file()
+    # Git finds here what it is told to get there.
+    instead = f'[url "{template}"]\n\tinsteadOf = https://github.com/owner/name.git\n'
+    instead += "\tinsteadOf = https://somebody:secret@github.com/owner/name\n"
+    (tmp_path / "gitconfig").write_text(instead)
+    environment = os.environ | {
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    link = f"[{page}](https://github.com/owner/name/blob/HEAD/{page})"
+    addresses = {
+        "gh:owner/name": link,
+        "https://github.com/owner/name.git": link,
+        "git+https://somebody:secret@github.com/owner/name": link,
+        str(template): f"`{page}`",
+    }
+    for number, (address, text) in enumerate(addresses.items()):
+        project = tmp_path / str(number)
+        options = ["--quiet", "--defaults", "-d", "database=postgresql+asyncpg"]
+        command = [sys.executable, "-m", "copier", "copy", *options, address, str(project)]
+        subprocess.run(command, env=environment, check=True)
+        assert f"told by {text} of the template" in (project / "README.md").read_text()
 
 
 def section(project: Path, title: str) -> str:
