@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -77,7 +76,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     load.find_wrk()
-    _allow_many_connections()
+    processes.allow_many_connections()
     rounds = options.rounds or (2 if options.short else 3)
     seconds = options.seconds or (1 if options.short else 3)
 
@@ -171,11 +170,6 @@ def _shape(answer: object) -> object:
 def _print_progress(name: str, samples: dict[str, list[Sample]]) -> None:
     latest = "  ".join(f"{contender} {of[-1].cpu:,.0f} µs" for contender, of in samples.items())
     print(f"{name:32} {latest}", flush=True)
-
-
-def _allow_many_connections() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
 
 
 if __name__ == "__main__":

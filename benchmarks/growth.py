@@ -1,7 +1,8 @@
-"""Measures what each request costs when tables grow: `python -m benchmarks.growth`.
+"""Measures what each request costs when tables grow, or the number of clients: `python -m
+benchmarks.growth`.
 
-One after the other, so that the figures are those of the request alone: CPU time of the service and
-of PostgreSQL, and how long the client waited. Whatever the number of rows, they should stay.
+The figures are CPU time of the service and of PostgreSQL, and how long the client waited. Whatever
+the number of rows and clients, CPU time should stay.
 """
 
 import argparse
@@ -145,21 +146,35 @@ def requests(size: int, number: int, cursors: Callable[[list[int]], list[str]]) 
     yield from writes.items()
 
 
-def measure(server: Server, database: Process, all_of_them: list[Request]) -> Cost:
-    """Send requests one after the other, and give what one costs in the middle."""
-    waits = []
-    with httpx2.Client(base_url=f"{server.url}{API}", trust_env=False, timeout=60) as http:
+async def measure(
+    server: Server, database: Process, all_of_them: list[Request], clients: int
+) -> Cost:
+    """Send requests, so many at a time; give the mean CPU time of one, and the median wait."""
+    waits: list[float] = []
+    left = iter(all_of_them)
+    async with httpx2.AsyncClient(
+        base_url=f"{server.url}{API}",
+        trust_env=False,
+        timeout=60,
+        limits=httpx2.Limits(max_connections=clients, max_keepalive_connections=clients),
+    ) as http:
+
+        async def send_next() -> None:
+            for request in left:
+                headers = {"Idempotency-Key": request.key} if request.key else {}
+                began = time.perf_counter()
+                answer = await http.request(
+                    request.method, request.path, json=request.body, headers=headers
+                )
+                waits.append(time.perf_counter() - began)
+                if answer.status_code >= 300:
+                    raise RuntimeError(f"{request}: {answer.status_code} {answer.text}")
+
         for request in all_of_them[:20]:
             if request.method == "GET":
-                http.get(request.path)
+                await http.get(request.path)
         before = server.cpu_seconds(), database.cpu_seconds()
-        for request in all_of_them:
-            headers = {"Idempotency-Key": request.key} if request.key else {}
-            began = time.perf_counter()
-            answer = http.request(request.method, request.path, json=request.body, headers=headers)
-            waits.append(time.perf_counter() - began)
-            if answer.status_code >= 300:
-                raise RuntimeError(f"{request}: {answer.status_code} {answer.text}")
+        await asyncio.gather(*(send_next() for _ in range(clients)))
         after = server.cpu_seconds(), database.cpu_seconds()
     service, postgres = ((b - a) / len(waits) * 1e6 for a, b in zip(before, after, strict=True))
     return Cost(service, postgres, statistics.median(waits) * 1e6)
@@ -176,11 +191,15 @@ async def fill(url: str, size: int) -> None:
 def main() -> None:
     """Read the command line, measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--requests", type=int, default=300, help="of each kind (300)")
+    parser.add_argument(
+        "--requests", type=int, default=300, help="of each kind (300), at least two for each client"
+    )
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES, help="rows (1e4 1e6 1e7)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1], help="at a time (1)")
     parser.add_argument("--only", default="", help="requests whose name contains this")
     options = parser.parse_args()
-    sizes = [int(size) for size in options.sizes]
+    steps = [(int(size), clients) for size in options.sizes for clients in options.clients]
+    processes.allow_many_connections()
     costs: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder:
         project = processes.render(Path(folder) / "service", "postgresql+asyncpg")
@@ -194,20 +213,23 @@ def main() -> None:
             return found
 
         with processes.postgresql(project, ["rendered"]) as (database, urls):
-            for size in sizes:
+            for size, clients in steps:
                 began = time.monotonic()
                 asyncio.run(fill(urls["rendered"], size))
                 print(f"{size:,} rows after {time.monotonic() - began:.0f} s", flush=True)
+                # Each client has more to do than to connect.
+                number = max(options.requests, 2 * clients)
                 with processes.contender(project, "rendered", urls["rendered"]) as server:
-                    for name, kind in requests(size, options.requests, cursors):
+                    for name, kind in requests(size, number, cursors):
                         if options.only not in name:
                             continue
-                        cost = measure(server, database, kind)
+                        cost = asyncio.run(measure(server, database, kind, clients))
                         costs.setdefault(name, []).append(cost)
                         print(f"  {name}: {cost}", flush=True)
     print("\nCPU of the service + of PostgreSQL in µs for one request (median wait in ms)\n")
-    print("| request | " + " | ".join(f"{size:,} rows" for size in sizes) + " |")
-    print("|---|" + "---:|" * len(sizes))
+    heads = (f"{size:,} rows, {clients:,} at a time" for size, clients in steps)
+    print("| request | " + " | ".join(heads) + " |")
+    print("|---|" + "---:|" * len(steps))
     for name, of in costs.items():
         print(f"| {name} | " + " | ".join(map(str, of)) + " |")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import socket
 import sqlite3
 import subprocess
@@ -37,6 +38,12 @@ INSERT INTO items (name, description, price, created_at)
 SELECT 'Item ' || n, 'What there is to say about it', (n % 1000 + 0.95) * {cents},
        '2026-01-01 00:00:00.000000' FROM numbers
 """
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files, as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
 
 
 def render(folder: Path, database: str, *, metrics: bool = False) -> Path:
