@@ -1,4 +1,4 @@
-"""A relay between the service and its database that can fall silent, as a network does."""
+"""A relay between the service and its database that can fall silent or hang up, as networks do."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,8 +17,9 @@ class Relay:
         """How many are open, from the service to here."""
         self.bytes = 0
         """How many were passed on."""
+        self.hangs_up_at: bytes | None = None
+        """Whoever sends this loses the connection, and the other side does not hear it."""
         self._target = (host, port)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a client with the server."""
@@ -42,6 +43,8 @@ class Relay:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self.speaks.wait()
+                if self.hangs_up_at is not None and self.hangs_up_at in data:
+                    break
                 self.bytes += len(data)
                 writer.write(data)
 
@@ -60,3 +63,5 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
     finally:
         relay.speaks.set()  # Whoever waits for that would never end.
         server.close()
+        async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
+            await server.wait_closed()

@@ -1,4 +1,5 @@
-"""A database server that falls silent, as frozen ones and cut networks do: nothing hangs."""
+"""A database server that falls silent or is lost, as frozen ones and cut networks are: nothing
+hangs, and no guess is told as a fact."""
 
 import asyncio
 import time
@@ -11,9 +12,9 @@ from httpx2 import AsyncClient, Response
 from sqlalchemy import text
 
 from app.db.database import Database
-from app.web.transaction import ReadSession
+from app.web.transaction import ReadSession, WriteSession
 from tests.conftest import client_of, make_settings, running_app
-from tests.probe import add_probes, add_route, all_returned, router
+from tests.probe import Probe, add_probes, add_route, all_returned, names_of, router
 from tests.relay import Relay, relay_to
 
 
@@ -61,6 +62,21 @@ async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
         assert late < 0.2
 
 
+async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
+        settings = make_settings(url, database_retry_timeout=0, **limits)
+        async with running_app(settings) as app, client_of(app) as client:
+            app.include_router(router)
+            assert (await client.get("/probes")).status_code == 200
+            async with silence(relay), asyncio.timeout(5):
+                responses = await asyncio.gather(
+                    client.get("/probes"), client.post("/probes", json={"name": "lost"})
+                )
+
+    assert {response.status_code for response in responses} <= {503, 504}
+
+
 async def test_service_is_back_soon_after_the_server_speaks_again(
     relay_and_app: tuple[Relay, FastAPI],
 ) -> None:
@@ -89,6 +105,17 @@ async def test_readiness_of_a_silent_server_answers_within_two_seconds(
         assert seconds < 2
         assert response.status_code == 503
         assert response.json()["checks"]["primary"] == "disconnected"
+
+
+async def test_server_that_never_answers_is_unready_within_two_seconds(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        settings = make_settings(url, database_connect_timeout=0.5, database_retry_timeout=0)
+        async with silence(relay), running_app(settings) as app, client_of(app) as client:
+            seconds, response = await timed_get(client, "/health/ready")
+
+    assert seconds < 2
+    assert response.status_code == 503
+    assert response.json()["checks"]["primary"] in ("disconnected", "timeout", "unreachable")
 
 
 async def test_readiness_has_one_connection_however_many_ask(
@@ -139,3 +166,25 @@ async def test_deadline_answers_while_the_server_is_silent(probe_url: str) -> No
                 response = await client.get("/answer_of_database")
             assert response.status_code == 504
             assert await all_returned(app.state.database)
+
+
+async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as_success(
+    relay_and_app: tuple[Relay, FastAPI],
+) -> None:
+    relay, app = relay_and_app
+    attempts = []
+
+    @add_route(app)
+    async def lose_commit(session: WriteSession) -> None:
+        attempts.append(session)
+        session.add(Probe(name="unknown"))
+
+    relay.hangs_up_at = b"COMMIT"
+    async with client_of(app) as client:
+        response = await client.post("/lose_commit")
+    relay.hangs_up_at = None
+
+    assert response.status_code == 503
+    assert "may or may not" in response.json()["detail"]
+    assert len(attempts) == 1
+    assert await names_of(app.state.database) == ["one", "two"]

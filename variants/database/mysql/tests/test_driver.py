@@ -3,10 +3,9 @@
 import asyncio
 import ssl
 import struct
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -33,90 +32,6 @@ from tests.probe import Probe, add_probes, add_route, names_of
 
 INDEX = "ix_idempotency_keys_created_at"
 EAST = timezone(timedelta(hours=9))
-
-
-class Relay:
-    """A way to the server that can be interrupted."""
-
-    def __init__(self, url: str) -> None:
-        self._url = make_url(url)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._open = asyncio.Event()
-        self._open.set()
-        self.victim: bytes | None = None
-        """A connection that sends this ends when it sends COMMIT."""
-
-    @property
-    def url(self) -> str:
-        """The URL of the database, by this way."""
-        port = self._server.sockets[0].getsockname()[1]
-        url = self._url.set(host="127.0.0.1", port=port)
-        return url.render_as_string(hide_password=False)
-
-    def freeze(self) -> None:
-        """Let nothing through any more."""
-        self._open.clear()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self._url.host, self._url.port or 3306
-        far_reader, far_writer = await asyncio.open_connection(host, port)
-        for pair in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._copy(*pair, (writer, far_writer)))
-            self._tasks.add(task)
-
-    async def _copy(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        ends: tuple[asyncio.StreamWriter, ...],
-    ) -> None:
-        doomed = False
-        try:
-            while data := await reader.read(2**16):
-                await self._open.wait()
-                doomed = doomed or (self.victim is not None and self.victim in data)
-                if doomed and b"COMMIT" in data:
-                    break
-                writer.write(data)
-        finally:
-            for end in ends:
-                end.close()
-
-
-@pytest.fixture
-async def relay(probe_url: str) -> AsyncIterator[Relay]:
-    async with Relay(probe_url) as relay:
-        yield relay
-
-
-async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as_success(
-    relay: Relay,
-) -> None:
-    attempts = []
-    relay.victim = b"'unknown'"
-    async with running_app(make_settings(relay.url)) as app, client_of(app) as client:
-
-        @add_route(app)
-        async def lose_commit(session: WriteSession) -> None:
-            attempts.append(session)
-            session.add(Probe(name="unknown"))
-
-        response = await client.post("/lose_commit")
-
-        assert response.status_code == 503
-        assert "may or may not" in response.json()["detail"]
-        assert len(attempts) == 1
-        assert await names_of(app.state.database) == []
 
 
 async def test_deadlock_is_repeated_unseen(
@@ -180,26 +95,6 @@ async def test_cancelled_statement_ends_on_the_server_and_frees_its_locks(
 
     async with live_probe_database.write() as session, asyncio.timeout(1):
         await session.execute(delete(Probe))
-
-
-async def test_server_that_falls_silent_keeps_no_request(relay: Relay) -> None:
-    settings = make_settings(
-        relay.url,
-        database_connect_timeout=0.5,
-        database_statement_timeout=0.5,
-        database_retry_timeout=0,
-    )
-    async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
-        assert (await client.get("/probes")).status_code == 200
-        relay.freeze()
-
-        async with asyncio.timeout(5):
-            responses = await asyncio.gather(
-                client.get("/probes"), client.post("/probes", json={"name": "lost"})
-            )
-
-    assert {response.status_code for response in responses} <= {503, 504}
 
 
 async def test_lock_that_is_not_to_be_had_is_503(probe_url: str) -> None:
@@ -270,22 +165,6 @@ async def test_connections_closed_by_the_server_are_replaced(probe_url: str, pin
         responses = await asyncio.gather(*(client.get("/probes") for _ in range(3)))
 
     assert {response.status_code for response in responses} == {200}
-
-
-async def test_server_that_never_answers_is_unready_within_two_seconds() -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        url = f"mysql+aiomysql://user:secret@127.0.0.1:{port}/database"
-        settings = make_settings(url, database_connect_timeout=0.5, database_retry_timeout=0)
-        async with running_app(settings) as app, client_of(app) as client, asyncio.timeout(2):
-            response = await client.get("/health/ready")
-
-    assert response.status_code == 503
-    assert response.json()["checks"]["primary"] in ("disconnected", "timeout", "unreachable")
 
 
 async def test_primary_that_turned_read_only_is_503_and_left(

@@ -18,39 +18,7 @@ from app.settings import parse_database_url
 from app.web.transaction import ReadSession, WriteSession
 from tests.conftest import client_of, make_settings, running_app
 from tests.faults import SLOW
-from tests.probe import Probe, add_probes, add_route, names_of
-
-HANG_UP = """
-CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'
-"""
-HANG_UP_AT_COMMIT = """
-CREATE CONSTRAINT TRIGGER hang_up AFTER INSERT ON probes
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang_up()
-"""
-
-
-async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as_success(
-    probe_url: str,
-) -> None:
-    async with running_app(make_settings(probe_url)) as app, client_of(app) as client:
-        database: Database = app.state.database
-        async with database.write() as session:
-            await session.execute(text(HANG_UP))
-            await session.execute(text(HANG_UP_AT_COMMIT))
-        attempts = []
-
-        @add_route(app)
-        async def hang_up(session: WriteSession) -> None:
-            attempts.append(session)
-            session.add(Probe(name="unknown"))
-
-        response = await client.post("/hang_up")
-
-        assert response.status_code == 503
-        assert "may or may not" in response.json()["detail"]
-        assert len(attempts) == 1
-        assert await names_of(database) == []
+from tests.probe import Probe, add_probes, add_route
 
 
 async def test_deadlock_is_repeated_unseen(
@@ -166,22 +134,6 @@ async def test_connections_closed_by_the_server_are_replaced(
     responses = await asyncio.gather(*(live_probe_client.get("/probes") for _ in range(3)))
 
     assert {response.status_code for response in responses} == {200}
-
-
-async def test_server_that_never_answers_is_unready_within_two_seconds() -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        url = f"postgresql+asyncpg://user:secret@127.0.0.1:{port}/database"
-        settings = make_settings(url, database_connect_timeout=0.5, database_retry_timeout=0)
-        async with running_app(settings) as app, client_of(app) as client, asyncio.timeout(2):
-            response = await client.get("/health/ready")
-
-    assert response.status_code == 503
-    assert response.json()["checks"]["primary"] in ("disconnected", "timeout", "unreachable")
 
 
 async def test_connections_say_who_they_are_and_bound_their_waits(own_url: str) -> None:

@@ -208,9 +208,11 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
 
     async def ensure_closed(self) -> None:
         """Say good-bye to the server, if it is there, and close the connection."""
-        if self.hung_up:
+        try:
+            if not self.hung_up:
+                await super().ensure_closed()
+        finally:
             self.close()
-        await super().ensure_closed()
 
     def _write_bytes(self, data: bytes) -> None:
         if self.hung_up:
@@ -292,10 +294,12 @@ def _connector(settings: Settings, role: Role) -> Callable[..., Awaitable[Connec
         try:
             while abandoned:
                 connection = await connect(**arguments)
-                while abandoned:
-                    with suppress(aiomysql.OperationalError):  # It is gone already.
-                        await connection.query(f"KILL {abandoned.pop()}")
-                await connection.ensure_closed()
+                try:
+                    while abandoned:
+                        with suppress(aiomysql.OperationalError):  # It is gone already.
+                            await connection.query(f"KILL {abandoned.pop()}")
+                finally:
+                    await connection.ensure_closed()
         except UNREACHABLE:
             abandoned.clear()
 
