@@ -44,7 +44,7 @@ async def reported(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(("size", "overflow"), [(1, 0), (5, 10), (8, 0)])
+@pytest.mark.parametrize(("size", "overflow"), [(1, 0), (2, 0), (5, 10), (7, 3), (20, 1)])
 async def test_need_of_a_process_is_what_its_pools_may_open(
     own_url: str, size: int, overflow: int
 ) -> None:
@@ -58,6 +58,18 @@ async def test_need_of_a_process_is_what_its_pools_may_open(
     (need,) = budget.needs(settings)
     assert need.connections == sum(bounds) + 1
     assert need.connections == max(size, 2) + overflow + 1
+
+
+@pytest.mark.parametrize("ping", [True, False])
+async def test_pool_settings_reach_both_engines(own_url: str, ping: bool) -> None:
+    values = {"database_pool_timeout": 2.5, "database_pool_recycle": 77}
+    database = Database(settings_for(own_url, database_pool_pre_ping=ping, **values))
+
+    for engine in (database.writer, database.reader):
+        assert isinstance(engine.pool, QueuePool)
+        pool = engine.pool
+        assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, ping)
+    await database.close()
 
 
 async def test_sum_that_the_server_allows_is_logged_at_startup(

@@ -264,6 +264,11 @@ class Database:
             close_surplus(self.reader, self._readers.places, self.settings),
         )
 
+    async def look(self) -> tuple[bool, dict[str, str]]:
+        """Whether requests can do their work, and how each part is: `ok`, or what is wrong."""
+        checks = await self.monitor.look()
+        return all(result == "ok" for result in checks.values()), checks
+
     async def close(self) -> None:
         """Close all connections, whether the server helps or not."""
         await asyncio.gather(

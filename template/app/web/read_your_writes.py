@@ -6,13 +6,41 @@ or with a wish of its own, sends `Cache-Control: no-cache`.
 
 import math
 import time
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 
-from app.db.replicas import pin_seconds
+from app.db.database import UnitOfWork
+from app.db.errors import OutcomeUnknownError
+from app.db.replicas import ReplicatedDatabase, pin_seconds
 from app.settings import Settings
+from app.web.problems import outcome_unknown
 
 COOKIE = "read_primary_until"
+
+
+async def run(request: Request, work: Callable[[UnitOfWork], Awaitable[Response]]) -> Response:
+    """Run a request's work, on a replica unless it must see what its client wrote; and pin the
+    client if the work writes.
+
+    Raises:
+        Exception: As `ReplicatedDatabase.run`, except that an unknown outcome is answered here.
+    """
+    database: ReplicatedDatabase = request.app.state.database
+
+    async def work_and_pin(unit: UnitOfWork) -> Response:
+        response = await work(unit)
+        if unit.writes and not unit.rollback_only:
+            pin_to_primary(response, database.settings)
+        return response
+
+    try:
+        return await database.run(work_and_pin, from_primary=wants_primary(request))
+    except OutcomeUnknownError as error:
+        # It may have happened, and the client will look.
+        response = await outcome_unknown(request, error)
+        pin_to_primary(response, database.settings)
+        return response
 
 
 def wants_primary(request: Request) -> bool:

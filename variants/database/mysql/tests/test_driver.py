@@ -5,14 +5,13 @@ import ssl
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import cast
 from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 from pymysql.err import IntegrityError
-from sqlalchemy import QueuePool, delete, func, make_url, select, text, update
+from sqlalchemy import delete, func, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 import app.models  # noqa: F401  (all of them)
@@ -352,27 +351,6 @@ def test_tls_is_as_strict_as_the_url_says(query: str, verifies: bool, checks_nam
 def test_wrong_tls_option_is_a_sentence(query: str) -> None:
     with pytest.raises(SettingsError, match=r"DATABASE_URL: ssl-(mode|ca) must"):
         Database(make_settings(f"mysql://h/d?{query}"))
-
-
-@pytest.mark.parametrize(("size", "overflow"), [(1, 0), (2, 0), (5, 10), (7, 3), (20, 1)])
-def test_pool_settings_bound_both_engines_together(size: int, overflow: int) -> None:
-    database = Database(
-        make_settings(
-            "mysql://h/d",
-            database_pool_size=size,
-            database_max_overflow=overflow,
-            database_pool_timeout=2.5,
-            database_pool_recycle=77,
-            database_pool_pre_ping=False,
-        )
-    )
-    pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
-
-    # Each needs one connection at least.
-    assert sum(pool.size() for pool in pools) == max(2, size) + overflow
-    assert [pool._max_overflow for pool in pools] == [0, 0]
-    for pool in pools:
-        assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, False)
 
 
 async def test_who_waits_for_a_change_of_the_schema_says_so(

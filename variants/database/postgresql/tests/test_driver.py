@@ -3,13 +3,12 @@
 import asyncio
 import socket
 import time
-from typing import cast
 from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import QueuePool, func, make_url, select, text, update
+from sqlalchemy import func, make_url, select, text, update
 
 from app.db import schema
 from app.db.database import Database
@@ -172,27 +171,6 @@ def test_sslmode_is_translated_for_the_driver(mode: str) -> None:
     engine = create_engine(make_settings(f"postgres://u@h/d?sslmode={mode}"), "write")
 
     assert engine.dialect.create_connect_args(engine.url)[1]["ssl"] == mode
-
-
-@pytest.mark.parametrize(("size", "overflow"), [(1, 0), (2, 0), (5, 10), (7, 3), (20, 1)])
-def test_pool_settings_bound_both_engines_together(size: int, overflow: int) -> None:
-    database = Database(
-        make_settings(
-            "postgresql://h/d",
-            database_pool_size=size,
-            database_max_overflow=overflow,
-            database_pool_timeout=2.5,
-            database_pool_recycle=77,
-            database_pool_pre_ping=True,
-        )
-    )
-    pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
-
-    # Each needs one connection at least.
-    assert sum(pool.size() for pool in pools) == max(2, size) + overflow
-    assert [pool._max_overflow for pool in pools] == [0, 0]
-    for pool in pools:
-        assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, True)
 
 
 async def test_limit_of_connections_is_the_least_that_is_set(own_url: str) -> None:

@@ -5,11 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-{% if read_replica %}
-from app.db.replicas import ReplicatedDatabase as Database
-{% else %}
 from app.db.database import Database
-{% endif %}
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -40,13 +36,6 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
         response.status_code = 503
         return Readiness(status="unready", checks={"service": "shutting down"})
     database: Database = request.app.state.database
-    checks = await database.monitor.look()
-{% if read_replica %}
-    ready = checks["primary"] == checks["schema"] == "ok"
-    # A dead replica is reported; the primary stands in for it.
-    checks["replica"] = database.replicas.state
-{% else %}
-    ready = all(result == "ok" for result in checks.values())
-{% endif %}
+    ready, checks = await database.look()
     response.status_code = 200 if ready else 503
     return Readiness(status="ready" if ready else "unready", checks=checks)
