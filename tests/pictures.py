@@ -24,7 +24,8 @@ from services import environment, free_port
 
 PICTURE = ROOT / "docs/service.png"
 SIZE = (1000, 700)
-ROWS, COLUMNS = 200, 120
+# All that is printed fits in, or the beginning would scroll away.
+ROWS, COLUMNS = 500, 120
 ENTER, DOWN = "\r", "\x1b[B"
 # What is typed where Enter alone is not the answer.
 TYPED = {"database": DOWN, "read_replica": "y"}

@@ -62,10 +62,15 @@ async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
         assert late < 0.2
 
 
-async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: str) -> None:
+@pytest.mark.parametrize("ping", [True, False])
+async def test_no_request_outlasts_its_statement_on_a_silent_server(
+    probe_url: str, ping: bool
+) -> None:
     async with relay_to(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
-        settings = make_settings(url, database_retry_timeout=0, **limits)
+        settings = make_settings(
+            url, database_retry_timeout=0, database_pool_pre_ping=ping, **limits
+        )
         async with running_app(settings) as app, client_of(app) as client:
             app.include_router(router)
             assert (await client.get("/probes")).status_code == 200

@@ -252,7 +252,7 @@ class ReplicatedDatabase(Database):
         await asyncio.gather(super().watch(), self.replicas.watch(), *surplus)
 
     async def look(self) -> tuple[bool, dict[str, str]]:
-        """As of `Database`; a replica that is not well is told, and the primary stands in for it."""
+        """As of `Database`; a replica that is not well is told, and the primary stands in."""
         ready, checks = await super().look()
         return ready, checks | {"replica": self.replicas.state}
 

@@ -121,6 +121,17 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         # The driver reports it by errors that SQLAlchemy does not know.
         raise dialect.loaded_dbapi.OperationalError("cannot connect", cause) from cause
 
+    ping = engine.dialect.do_ping
+
+    def do_ping(connection: Any) -> bool:
+        try:
+            return ping(connection)
+        except OSError:
+            # No answer, which the driver reports by an error that SQLAlchemy does not know.
+            return False
+
+    engine.dialect.do_ping = do_ping  # type: ignore[assignment, method-assign]
+
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_closed(connection: Any, record: object, proxy: object) -> None:
         # Costs no message, unlike a ping: the driver has noticed when the server hung up.
