@@ -62,15 +62,10 @@ async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
         assert late < 0.2
 
 
-@pytest.mark.parametrize("ping", [True, False])
-async def test_no_request_outlasts_its_statement_on_a_silent_server(
-    probe_url: str, ping: bool
-) -> None:
+async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: str) -> None:
     async with relay_to(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
-        settings = make_settings(
-            url, database_retry_timeout=0, database_pool_pre_ping=ping, **limits
-        )
+        settings = make_settings(url, database_retry_timeout=0, **limits)
         async with running_app(settings) as app, client_of(app) as client:
             app.include_router(router)
             assert (await client.get("/probes")).status_code == 200
@@ -80,6 +75,21 @@ async def test_no_request_outlasts_its_statement_on_a_silent_server(
                 )
 
     assert {response.status_code for response in responses} <= {503, 504}
+
+
+async def test_ping_without_an_answer_is_503(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
+        # Long enough for the ping to end before the service gives the server up.
+        limits |= {"database_retry_timeout": 4}
+        settings = make_settings(url, database_pool_pre_ping=True, **limits)
+        async with running_app(settings) as app, client_of(app) as client:
+            app.include_router(router)
+            assert (await client.get("/probes")).status_code == 200
+            async with silence(relay):
+                response = await client.get("/probes")
+
+    assert response.status_code == 503
 
 
 async def test_service_is_back_soon_after_the_server_speaks_again(
