@@ -211,8 +211,8 @@ async def test_host_that_swallows_packets_costs_its_share_of_the_time_and_only_o
             seconds.append(time.monotonic() - started)
         await engine.dispose()
 
-    assert 0.5 <= seconds[0] < 0.9
-    assert seconds[1] < 0.4
+    assert 0.5 <= seconds[0] < 1
+    assert seconds[1] < 0.5
 
 
 async def test_host_that_nobody_listens_at_is_passed_over(own_url: str) -> None:

@@ -57,7 +57,7 @@ async def test_snapshot_ends_with_its_session(live_probe_database: Database) -> 
 async def test_reads_do_not_wait_for_a_writer(
     live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
-    async with live_probe_database.write() as session, asyncio.timeout(1):
+    async with live_probe_database.write() as session, asyncio.timeout(3):
         session.add(Probe(name="unfinished"))
         await session.flush()
 
@@ -110,7 +110,7 @@ async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
     task.cancel()
     await asyncio.wait([task])
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(3):
         await add_probes(live_probe_database, "next")
     # Until here the task holds the traceback, and that what it was about.
     assert task.cancelled()

@@ -221,6 +221,12 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
             raise aiomysql.OperationalError(CR.CR_SERVER_GONE_ERROR, message)
         super()._write_bytes(data)
 
+    async def _read_bytes(self, number: int) -> Any:
+        if self._reader is None:
+            # Cut off between two parts of an answer.
+            raise aiomysql.OperationalError(CR.CR_SERVER_LOST, "we closed this connection")
+        return await super()._read_bytes(number)
+
     async def query(self, sql: str, unbuffered: bool = False) -> Any:
         """Run a statement."""
         try:
