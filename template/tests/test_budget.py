@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import pytest
-from sqlalchemy import QueuePool
+from sqlalchemy import QueuePool, text
 
 from app.db import budget
 from app.db.budget import Need
@@ -70,6 +70,23 @@ async def test_pool_settings_reach_both_engines(own_url: str, ping: bool) -> Non
         pool = engine.pool
         assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, ping)
     await database.close()
+
+
+async def test_connection_that_is_out_when_the_idle_ones_are_closed_is_closed_after_its_work(
+    own_url: str,
+) -> None:
+    async with relay_to(own_url) as (url, relay):
+        database = Database(settings_for(url))
+        async with database.read() as session:
+            await session.execute(text("SELECT 1"))
+            await database.reader.dispose()
+            assert relay.connections == 1
+        for _ in range(500):
+            if not relay.connections:
+                break
+            await asyncio.sleep(0.01)
+        assert relay.connections == 0
+        await database.close()
 
 
 async def test_sum_that_the_server_allows_is_logged_at_startup(

@@ -292,14 +292,10 @@ class Probe:
             self.lag = max(self.lag, time.monotonic() - start - 0.05)
 
     async def _count_sessions(self, count: Callable[[], int]) -> None:
-        before = 0
         while not self._stopping.is_set():
             # A server that is away has none.
             with contextlib.suppress(Exception):
-                now = await asyncio.to_thread(count)
-                # Those that the server is about to end are gone at the next look.
-                self.most_sessions = max(self.most_sessions, min(before, now))
-                before = now
+                self.most_sessions = max(self.most_sessions, await asyncio.to_thread(count))
             await asyncio.sleep(0.3)
 
     async def _look(self, path: str, looks: list[Look]) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any, Literal
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from app.db.places import Places
 from app.settings import Settings
@@ -12,6 +13,9 @@ from app.settings import Settings
 # write: requests and jobs that change something; read: those that do not; migrate: changes of the
 # schema; probe: looks at how the database is, which must not queue behind requests.
 Role = Literal["write", "read", "migrate", "probe"]
+
+# What a connection's pool is noted by.
+POOL = "pool"
 
 
 def pool_options(settings: Settings, role: Role) -> dict[str, Any]:
@@ -42,6 +46,26 @@ def pool_of(engine: AsyncEngine) -> QueuePool:
 def places(engine: AsyncEngine, settings: Settings) -> Places:
     """The queue for an engine's connections."""
     return Places(pool_of(engine).size(), settings.database_pool_timeout)
+
+
+def close_stragglers(engine: AsyncEngine) -> None:
+    """Have connections that are at work when `dispose` replaces their pool closed after it.
+
+    SQLAlchemy leaves them, idle, to the garbage collector: with those of the new pool they would be
+    more than the settings allow.
+    """
+    sync_engine = engine.sync_engine
+
+    def note_pool(dialect: object, record: ConnectionPoolEntry, *arguments: object) -> None:
+        record.info[POOL] = sync_engine.pool
+
+    def close_straggler(connection: object, record: ConnectionPoolEntry) -> None:
+        if record.info.get(POOL) is not sync_engine.pool:
+            record.invalidate()
+
+    # First: the engine's own listener connects, and who comes after it is not asked.
+    event.listen(sync_engine, "do_connect", note_pool, insert=True)
+    event.listen(sync_engine, "checkin", close_straggler)
 
 
 async def close_surplus(
