@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from httpx2 import AsyncClient
+from httpx2 import AsyncClient, Limits
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
@@ -117,26 +117,21 @@ async def test_any_worker_tells_of_all(own_url: str, tmp_path: Path) -> None:
         WORKERS="2",
         TMPDIR=str(tmp_path),
     )
-    url = f"http://127.0.0.1:{port}"
-
-    async def get(number: int) -> None:
-        # On a connection of its own, which any worker may take.
-        async with AsyncClient(base_url=url) as client:
-            await client.get(f"/nowhere/{number}")
-
+    # Every request comes on a connection of its own, which any worker may take.
+    limits = Limits(max_keepalive_connections=0)
     try:
         await wait_until_it_answers(process, port)
         for _ in range(600):
             if len(workers_in(tmp_path)) == 2:
                 break
             await asyncio.sleep(0.05)
-        await asyncio.gather(*map(get, range(40)))
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
+            await asyncio.gather(*(client.get(f"/nowhere/{number}") for number in range(40)))
 
-        for _ in range(10):
-            async with AsyncClient(base_url=url) as client:
+            for _ in range(10):
                 samples = await scrape(client)
-            assert samples["http_requests_total", "GET", "none", "404"] == 40
-            assert samples["db_pool_size", "write"] >= 2
+                assert samples["http_requests_total", "GET", "none", "404"] == 40
+                assert samples["db_pool_size", "write"] >= 2
 
         process.terminate()
         async with asyncio.timeout(15):

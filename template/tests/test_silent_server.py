@@ -193,8 +193,9 @@ async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as
     async def lose_commit(session: WriteSession) -> None:
         attempts.append(session)
         session.add(Probe(name="unknown"))
+        await session.flush()
+        relay.hangs_up_at = b"COMMIT"
 
-    relay.hangs_up_at = b"COMMIT"
     async with client_of(app) as client:
         response = await client.post("/lose_commit")
     relay.hangs_up_at = None

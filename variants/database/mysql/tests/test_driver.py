@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import struct
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -33,6 +34,14 @@ from tests.probe import Probe, add_probes, add_route, names_of
 
 INDEX = "ix_idempotency_keys_created_at"
 EAST = timezone(timedelta(hours=9))
+
+
+@pytest.fixture
+async def hasty_database(probe_url: str) -> AsyncIterator[Database]:
+    """A database with probes that waits a second for a lock, and not longer."""
+    database = Database(make_settings(probe_url, database_lock_timeout=1))
+    yield database
+    await database.close()
 
 
 async def test_deadlock_is_repeated_unseen(
@@ -79,12 +88,12 @@ async def test_statement_past_its_timeout_is_504(probe_url: str) -> None:
 
 
 async def test_cancelled_statement_ends_on_the_server_and_frees_its_locks(
-    live_probe_database: Database,
+    hasty_database: Database,
 ) -> None:
-    await add_probes(live_probe_database, "held")
+    await add_probes(hasty_database, "held")
 
     async def hold() -> None:
-        async with live_probe_database.write() as session:
+        async with hasty_database.write() as session:
             await session.execute(update(Probe).values(count=1))
             await session.execute(SLOW)
 
@@ -94,7 +103,7 @@ async def test_cancelled_statement_ends_on_the_server_and_frees_its_locks(
         holder.cancel()
     await asyncio.wait(holders)
 
-    async with live_probe_database.write() as session, asyncio.timeout(3):
+    async with hasty_database.write() as session:
         await session.execute(delete(Probe))
 
 
@@ -116,12 +125,12 @@ async def test_lock_that_is_not_to_be_had_is_503(probe_url: str) -> None:
     assert response.headers["Retry-After"] == "1"
 
 
-async def test_statement_locks_no_more_than_what_it_changes(live_probe_database: Database) -> None:
-    await add_probes(live_probe_database, "a", "c")
+async def test_statement_locks_no_more_than_what_it_changes(hasty_database: Database) -> None:
+    await add_probes(hasty_database, "a", "c")
 
-    async with live_probe_database.write() as holder, asyncio.timeout(3):
+    async with hasty_database.write() as holder:
         await holder.execute(delete(Probe).where(Probe.count == 7))
-        await add_probes(live_probe_database, "b")
+        await add_probes(hasty_database, "b")
 
 
 async def test_reads_of_a_snapshot_agree(

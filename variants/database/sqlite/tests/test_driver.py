@@ -1,6 +1,7 @@
 """What the service promises about SQLite in particular."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,14 @@ from tests.faults import SLOW
 from tests.probe import Probe, add_probes, add_route, names_of
 
 NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
+
+
+@pytest.fixture
+async def hasty_database(probe_url: str) -> AsyncIterator[Database]:
+    """A database with probes that waits a second for a lock, and not longer."""
+    database = Database(make_settings(probe_url, database_lock_timeout=1))
+    yield database
+    await database.close()
 
 
 async def test_reads_of_a_snapshot_agree(
@@ -54,14 +63,12 @@ async def test_snapshot_ends_with_its_session(live_probe_database: Database) -> 
     assert driver.isolation_level is None
 
 
-async def test_reads_do_not_wait_for_a_writer(
-    live_probe_database: Database, live_probe_client: AsyncClient
-) -> None:
-    async with live_probe_database.write() as session, asyncio.timeout(3):
+async def test_reads_do_not_wait_for_a_writer(hasty_database: Database) -> None:
+    async with hasty_database.write() as session:
         session.add(Probe(name="unfinished"))
         await session.flush()
 
-        assert (await live_probe_client.get("/probes")).json()["items"] == []
+        assert await names_of(hasty_database) == []
 
 
 @pytest.mark.parametrize(("kind", "query_only"), [("write", 0), ("read", 1)])
@@ -93,12 +100,12 @@ async def test_first_connections_to_a_new_database_may_be_opened_at_once(tmp_pat
 
 
 async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
-    live_probe_database: Database,
+    hasty_database: Database,
 ) -> None:
     reading = asyncio.Event()
 
     async def linger() -> None:
-        async with live_probe_database.write() as session:
+        async with hasty_database.write() as session:
             result = await session.stream(NUMBERS)
             await result.fetchone()
             reading.set()
@@ -110,8 +117,7 @@ async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
     task.cancel()
     await asyncio.wait([task])
 
-    async with asyncio.timeout(3):
-        await add_probes(live_probe_database, "next")
+    await add_probes(hasty_database, "next")
     # Until here the task holds the traceback, and that what it was about.
     assert task.cancelled()
 
