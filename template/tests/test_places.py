@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db.database import Database
@@ -93,6 +93,21 @@ async def test_queue_that_moves_takes_newcomers() -> None:
     await asyncio.gather(*(work() for _ in range(100)))
 
     assert served > 200
+
+
+async def test_connection_is_used_again(own_url: str) -> None:
+    database = Database(make_settings(own_url))
+    opened: list[object] = []
+    for engine in database.engines:
+        event.listen(engine.sync_engine, "connect", lambda *new: opened.append(new))
+    for _ in range(3):
+        async with database.read() as session:
+            await session.execute(select(1))
+        async with database.write() as session:
+            await session.execute(select(1))
+    await database.close()
+
+    assert len(opened) == len(database.engines)
 
 
 async def test_connections_that_are_not_needed_any_more_are_closed(own_url: str) -> None:

@@ -19,7 +19,7 @@ from app.db.kinds import Kind
 from app.db.lookout import Connections, close
 from app.db.monitor import Monitor
 from app.db.places import Places
-from app.db.pool import close_stragglers, close_surplus, places
+from app.db.pool import close_surplus, places
 from app.db.sessions import AsyncReadSession, ReadOnlySession, ReadOnlySessionError
 from app.settings import Settings
 
@@ -160,8 +160,6 @@ class Database:
         self._readers = Sessions(self._new_read_session, places(self.reader, settings))
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
         self._refused_writes = False
-        for engine in self.engines:
-            close_stragglers(engine)
         self._connections = Connections(self.writer, self.reader)
         self.monitor = Monitor(settings, self._is_busy, self._give_up)
         self.repeats: Counter[Kind] = Counter()

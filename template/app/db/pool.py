@@ -52,7 +52,8 @@ def close_stragglers(engine: AsyncEngine) -> None:
     """Have connections that are at work when `dispose` replaces their pool closed after it.
 
     SQLAlchemy leaves them, idle, to the garbage collector: with those of the new pool they would be
-    more than the settings allow.
+    more than the settings allow. Listeners that connect must come after it: who comes after them is
+    not asked.
     """
     sync_engine = engine.sync_engine
 
@@ -63,8 +64,7 @@ def close_stragglers(engine: AsyncEngine) -> None:
         if record.info.get(POOL) is not sync_engine.pool:
             record.invalidate()
 
-    # First: the engine's own listener connects, and who comes after it is not asked.
-    event.listen(sync_engine, "do_connect", note_pool, insert=True)
+    event.listen(sync_engine, "do_connect", note_pool)
     event.listen(sync_engine, "checkin", close_straggler)
 
 

@@ -26,7 +26,7 @@ from app.db.errors import OutcomeUnknownError, kind_of
 from app.db.kinds import Kind
 from app.db.lookout import Connections, Lookout, close
 from app.db.places import Places
-from app.db.pool import close_stragglers, close_surplus, places
+from app.db.pool import close_surplus, places
 from app.db.replication import Position, get_position
 from app.settings import Settings
 
@@ -105,7 +105,6 @@ class Replica:
         self.places = places(self.engine, self.settings)
         self.state = "unknown"
         """`ok`, or why it is not read."""
-        close_stragglers(self.engine)
         self._connections = Connections(self.engine)
         self._lookout = Lookout(self.settings, TIMEOUT)
 

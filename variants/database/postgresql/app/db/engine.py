@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.db.pool import Role, pool_options
+from app.db.pool import Role, close_stragglers, pool_options
 from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
@@ -87,6 +87,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             },
         },
     )
+    close_stragglers(engine)
 
     if pgbouncer:
 

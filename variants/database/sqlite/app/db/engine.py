@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from app.db.connection import connect
-from app.db.pool import Role
+from app.db.pool import Role, close_stragglers
 from app.settings import Settings, SettingsError
 
 # A database in memory that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
@@ -57,6 +57,7 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         connect_args={"timeout": settings.database_lock_timeout, "async_creator_fn": connect},
         **({} if writes else OUTSIDE_TRANSACTIONS),
     )
+    close_stragglers(engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, record: object) -> None:
