@@ -19,10 +19,15 @@ class Relay:
         """How many were passed on."""
         self.hangs_up_at: bytes | None = None
         """Whoever sends this loses the connection, and the other side does not hear it."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """One for each connection."""
         self._target = (host, port)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a client with the server."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         self.connections += 1
         try:
             await self.speaks.wait()
@@ -63,5 +68,6 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
     finally:
         relay.speaks.set()  # Whoever waits for that would never end.
         server.close()
-        async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
-            await server.wait_closed()
+    async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
+        await asyncio.gather(*relay.tasks)
+        await server.wait_closed()

@@ -11,6 +11,7 @@ from app.db import budget
 from app.db.budget import Need
 from app.db.database import Database
 from app.db.engine import MORE_CONNECTIONS, connection_limit, create_engine
+from app.db.pool import replace_pool
 from app.settings import Settings
 from tests.conftest import make_settings, running_app
 from tests.relay import relay_to
@@ -79,7 +80,7 @@ async def test_connection_that_is_out_when_the_idle_ones_are_closed_is_closed_af
         database = Database(settings_for(url))
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
-            await database.reader.dispose()
+            await replace_pool(database.reader)
             assert relay.connections == 1
         for _ in range(500):
             if not relay.connections:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db.database import Database
 from app.db.places import INTERVAL, LOOKS, Places
-from app.db.pool import close_surplus, pool_of
+from app.db.pool import close_surplus, pool_of, replace_pool
 from tests.conftest import make_settings
 
 
@@ -108,6 +108,24 @@ async def test_connection_is_used_again(own_url: str) -> None:
     await database.close()
 
     assert len(opened) == len(database.engines)
+
+
+async def test_who_comes_while_connections_are_closed_does_not_wait(own_url: str) -> None:
+    database = Database(make_settings(own_url, database_pool_size=2, database_max_overflow=0))
+
+    async def read() -> None:
+        async with database.read() as session:
+            await session.execute(select(1))
+
+    for moment in range(20):
+        await read()
+        replacing = asyncio.create_task(replace_pool(database.reader))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(2):  # For a connection it would wait five.
+            await read()
+        await replacing
+    await database.close()
 
 
 async def test_connections_that_are_not_needed_any_more_are_closed(own_url: str) -> None:

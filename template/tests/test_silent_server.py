@@ -10,8 +10,11 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.db.database import Database
+from app.db.errors import kind_of
+from app.db.kinds import Kind
 from app.web.transaction import ReadSession, WriteSession
 from tests.conftest import client_of, make_settings, running_app
 from tests.probe import Probe, add_probes, add_route, all_returned, names_of, router
@@ -90,6 +93,24 @@ async def test_ping_without_an_answer_is_503(probe_url: str) -> None:
                 response = await client.get("/probes")
 
     assert response.status_code == 503
+
+
+async def test_ping_without_an_answer_takes_no_longer_than_to_connect(probe_url: str) -> None:
+    async with relay_to(probe_url) as (url, relay):
+        limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 8}
+        # Nobody watches it, who would cut the connection off.
+        database = Database(make_settings(url, database_pool_pre_ping=True, **limits))
+        async with database.read() as session:
+            await session.execute(text("SELECT 1"))
+        async with silence(relay):
+            started = time.monotonic()
+            with pytest.raises(DBAPIError) as lost:
+                async with database.read() as session:
+                    await session.execute(text("SELECT 1"))
+            assert time.monotonic() - started < 5
+        await database.close()
+
+    assert kind_of(lost.value) is Kind.DISCONNECTED
 
 
 async def test_service_is_back_soon_after_the_server_speaks_again(

@@ -9,7 +9,8 @@ from app.db.engine import MORE_CONNECTIONS, connection_limit
 from app.db.errors import kind_of
 from app.db.lookout import Lookout
 from app.db.monitor import TIMEOUT
-from app.db.pool import Role, pool_options
+from app.db.pool import Role
+from app.db.shares import pool_options
 from app.settings import Settings
 
 # Between two attempts to ask a server that is away, in seconds.

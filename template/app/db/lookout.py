@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.db.engine import abort, create_engine
+from app.db.pool import replace_pool
 from app.settings import Settings
 
 CLOSE_TIMEOUT = 3.0
@@ -37,7 +38,7 @@ async def close(engine: AsyncEngine, connections: Connections) -> None:
     """Close an engine's connections; those of a silent server are cut off in the end."""
     limit = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, connections.cut_off)
     try:
-        await engine.dispose()
+        await replace_pool(engine)
     finally:
         limit.cancel()
 

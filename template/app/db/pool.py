@@ -1,11 +1,12 @@
-"""The engines of a process, and how they share the connections that it may have."""
+"""The pools of the engines of a process."""
 
 import asyncio
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from app.db.places import Places
 from app.settings import Settings
@@ -13,28 +14,6 @@ from app.settings import Settings
 # write: requests and jobs that change something; read: those that do not; migrate: changes of the
 # schema; probe: looks at how the database is, which must not queue behind requests.
 Role = Literal["write", "read", "migrate", "probe"]
-
-# What a connection's pool is noted by.
-POOL = "pool"
-
-
-def pool_options(settings: Settings, role: Role) -> dict[str, Any]:
-    """Arguments of `create_async_engine`. The reading and the writing engine share what the
-    settings allow to the process; each gets at least one connection."""
-    if role == "migrate":
-        return {"poolclass": NullPool}
-    share = 1 if role == "read" else 0
-    size = max(1, (settings.database_pool_size + share) // 2)
-    overflow = (settings.database_max_overflow + share) // 2
-    return {
-        # The pool's own overflow is closed when it comes back, and opened again by the next who
-        # waits: under load that costs more than the requests do. `close_surplus` closes it later.
-        "pool_size": 1 if role == "probe" else size + overflow,
-        "max_overflow": 0,
-        "pool_timeout": settings.database_pool_timeout,
-        "pool_recycle": settings.database_pool_recycle,
-        "pool_pre_ping": settings.database_pool_pre_ping,
-    }
 
 
 def pool_of(engine: AsyncEngine) -> QueuePool:
@@ -48,24 +27,21 @@ def places(engine: AsyncEngine, settings: Settings) -> Places:
     return Places(pool_of(engine).size(), settings.database_pool_timeout)
 
 
-def close_stragglers(engine: AsyncEngine) -> None:
-    """Have connections that are at work when `dispose` replaces their pool closed after it.
+async def replace_pool(engine: AsyncEngine) -> None:
+    """Close an engine's connections: those that are idle now, those at work when that has ended.
 
-    SQLAlchemy leaves them, idle, to the garbage collector: with those of the new pool they would be
-    more than the settings allow. Listeners that connect must come after it: who comes after them is
-    not asked.
+    `dispose` alone would have who comes meanwhile wait in the old pool, to which nobody may return;
+    and it leaves connections that are at work, idle after that, to the garbage collector: with
+    those of the new pool they would be more than the settings allow.
     """
-    sync_engine = engine.sync_engine
 
-    def note_pool(dialect: object, record: ConnectionPoolEntry, *arguments: object) -> None:
-        record.info[POOL] = sync_engine.pool
+    def close_after_work(connection: object, record: ConnectionPoolEntry) -> None:
+        record.invalidate()
 
-    def close_straggler(connection: object, record: ConnectionPoolEntry) -> None:
-        if record.info.get(POOL) is not sync_engine.pool:
-            record.invalidate()
-
-    event.listen(sync_engine, "do_connect", note_pool)
-    event.listen(sync_engine, "checkin", close_straggler)
+    old = engine.sync_engine.pool
+    await engine.dispose(close=False)
+    event.listen(old, "checkin", close_after_work)
+    await greenlet_spawn(old.dispose)
 
 
 async def close_surplus(
@@ -80,4 +56,4 @@ async def close_surplus(
         await asyncio.sleep(seconds)
         if places.peak <= kept < pool_of(engine).checkedin():
             # A pool can close all that are idle or none. Who needs one opens it again.
-            await engine.dispose()
+            await replace_pool(engine)

@@ -203,11 +203,11 @@ async def test_host_that_swallows_packets_costs_its_share_of_the_time_and_only_o
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
         url = with_hosts(own_url, f"127.0.0.1:{silent.getsockname()[1]}")
-        engine = create_engine(make_settings(url, database_connect_timeout=1), "migrate")
+        engine = create_engine(make_settings(url, database_connect_timeout=4), "migrate")
         started = time.monotonic()
         async with engine.connect() as connection:
             assert await connection.scalar(select(1)) == 1
-        assert 0.5 <= time.monotonic() - started < 0.9
+        assert 0.5 <= (time.monotonic() - started) / 4 < 0.9
         silent.accept()[0].close()
 
         async with engine.connect() as connection:

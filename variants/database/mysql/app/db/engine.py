@@ -25,7 +25,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import PoolResetState
 from sqlalchemy.schema import CreateTable
 
-from app.db.pool import Role, close_stragglers, pool_options
+from app.db.pool import Role
+from app.db.shares import pool_options
 from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
@@ -80,7 +81,6 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             "ssl": tls,
         },
     )
-    close_stragglers(engine)
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def connect(dialect: Dialect, record: object, args: list[Any], kwargs: dict[str, Any]) -> Any:

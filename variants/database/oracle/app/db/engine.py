@@ -20,7 +20,8 @@ from sqlalchemy.schema import CreateColumn
 
 from app.db.codes import kind_of_driver_error
 from app.db.kinds import Kind
-from app.db.pool import Role, close_stragglers, pool_options
+from app.db.pool import Role
+from app.db.shares import pool_options
 from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
@@ -78,7 +79,6 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             "program": _program(settings, role),
         },
     )
-    close_stragglers(engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, record: object) -> None:

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.db.pool import Role, close_stragglers, pool_options
+from app.db.pool import Role
+from app.db.shares import pool_options
 from app.db.waiting import Waiting
 from app.settings import Settings, SettingsError
 
@@ -87,7 +88,6 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
             },
         },
     )
-    close_stragglers(engine)
 
     if pgbouncer:
 
@@ -125,11 +125,17 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
     ping = engine.dialect.do_ping
 
     def do_ping(connection: Any) -> bool:
+        # The driver would wait as long as for a statement, and by then the request has ended.
+        limit = asyncio.get_running_loop().call_later(
+            settings.database_connect_timeout, abort, connection.driver_connection
+        )
         try:
             return ping(connection)
         except OSError:
             # No answer, which the driver reports by an error that SQLAlchemy does not know.
             return False
+        finally:
+            limit.cancel()
 
     engine.dialect.do_ping = do_ping  # type: ignore[assignment, method-assign]
 
@@ -229,9 +235,9 @@ def _timeouts(settings: Settings, role: Role) -> dict[str, str]:
     timeouts = {"lock_timeout": str(round(settings.database_lock_timeout * 1000))}
     if role != "migrate":
         timeouts["statement_timeout"] = str(round(settings.database_statement_timeout * 1000))
-        if not settings.database_force_rollback and settings.environment != "test":
-            # A transaction whose process froze or vanished must not keep its locks. (One that is
-            # to be rolled back lives long, and so does one at a breakpoint.)
+        if settings.environment == "prod":
+            # A transaction whose process froze or vanished must not keep its locks. (Elsewhere one
+            # may be at a breakpoint, or be all that a demo does.)
             timeouts["idle_in_transaction_session_timeout"] = timeouts["statement_timeout"]
     return timeouts
 

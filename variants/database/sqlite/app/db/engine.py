@@ -1,7 +1,7 @@
 """Engines for SQLite.
 
 SQLite has one writer at a time and any number of readers. So the writing engine has a single
-connection, whose queue is the pool's, and each transaction takes the write lock when it begins;
+connection, for which writers queue, and each transaction takes the write lock when it begins;
 readers have connections of their own and, thanks to the write-ahead log, wait for nobody.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from app.db.connection import connect
-from app.db.pool import Role, close_stragglers
+from app.db.pool import Role
 from app.settings import Settings, SettingsError
 
 # A database in memory that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
@@ -54,10 +54,13 @@ def create_engine(settings: Settings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements belong in no log and in no traceback.
         hide_parameters=True,
-        connect_args={"timeout": settings.database_lock_timeout, "async_creator_fn": connect},
+        connect_args={
+            "async_creator_fn": connect,
+            "timeout": settings.database_lock_timeout,
+            "statement_timeout": None if role == "migrate" else settings.database_statement_timeout,
+        },
         **({} if writes else OUTSIDE_TRANSACTIONS),
     )
-    close_stragglers(engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, record: object) -> None:
