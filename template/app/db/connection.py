@@ -23,9 +23,11 @@ T = TypeVar("T")
 FIRST_ROWS = 1024
 
 
-def connect(database: str, **options: Any) -> Connection:
-    """What aiosqlite's `connect` does; the options are those of `sqlite3.connect`."""
-    connection = Connection(partial(sqlite3.connect, database, **options), FIRST_ROWS)
+def connect(database: str, statement_timeout: float | None, **options: Any) -> Connection:
+    """What aiosqlite's `connect` does; the options are those of `sqlite3.connect`. A statement that
+    takes more than `statement_timeout` seconds is interrupted; None: it may take any time."""
+    connector = partial(sqlite3.connect, database, **options)
+    connection = Connection(connector, FIRST_ROWS, statement_timeout)
     # Like those that SQLAlchemy makes, it must not keep a process alive.
     connection._thread.daemon = True
     return connection
@@ -92,8 +94,14 @@ class Cursor(aiosqlite.Cursor):
 class Connection(aiosqlite.Connection):
     """A connection that can be freed from a statement that it runs."""
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        iter_chunk_size: int,
+        statement_timeout: float | None = None,
+    ) -> None:
         super().__init__(connector, iter_chunk_size)
+        self._statement_timeout = statement_timeout
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
 
     def cursor(self) -> Cursor:  # type: ignore[override]
@@ -101,8 +109,16 @@ class Connection(aiosqlite.Connection):
         return Cursor(self)
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function in the connection's thread."""
-        return cast(T, await self._execute(function, *arguments))  # type: ignore[no-untyped-call]
+        """Call a function in the connection's thread, which runs a statement."""
+        calling = self._execute(function, *arguments)  # type: ignore[no-untyped-call]
+        if self._statement_timeout is None:
+            return cast(T, await calling)
+        loop = asyncio.get_running_loop()
+        limit = loop.call_later(self._statement_timeout, self.abort)
+        try:
+            return cast(T, await calling)
+        finally:
+            limit.cancel()
 
     def new_cursor(self) -> sqlite3.Cursor:
         """What a cursor runs its statement with, in the connection's thread."""
@@ -117,10 +133,11 @@ class Connection(aiosqlite.Connection):
 
     def abort(self) -> None:
         """Interrupt the statement that it runs: whoever waits for it gets an error."""
-        if self._connection is not None:
+        sqlite = self._connection
+        if sqlite is not None:
             # Its thread may have closed it meanwhile.
             with suppress(sqlite3.ProgrammingError):
-                self._connection.interrupt()
+                sqlite.interrupt()
 
     def roll_back_soon(self) -> None:
         """Interrupt the statement that it runs, and roll back as soon as that has ended.
@@ -128,16 +145,14 @@ class Connection(aiosqlite.Connection):
         The statement of a request that was cancelled runs on in the thread; its locks would stay
         until the garbage collector comes.
         """
-        if self.closed:
+        sqlite = self._connection
+        if sqlite is None:
             # Its thread has ended, and would never answer.
             return
         ended = threading.Event()
 
         def roll_back() -> None:
             ended.set()
-            sqlite = self._connection
-            if sqlite is None:
-                return
             # An interruption lasts until the last cursor with rows left to give is closed. And such
             # a cursor would keep the locks of a connection that is closed.
             for cursor in list(self._cursors):

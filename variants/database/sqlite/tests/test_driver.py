@@ -63,6 +63,23 @@ async def test_snapshot_ends_with_its_session(live_probe_database: Database) -> 
     assert driver.isolation_level is None
 
 
+@pytest.mark.parametrize("kind", [ReadSession, WriteSession])
+async def test_statement_past_its_timeout_is_504(probe_url: str, kind: Any) -> None:
+    settings = make_settings(probe_url, database_statement_timeout=0.1)
+    async with running_app(settings) as app, client_of(app) as client:
+
+        @add_route(app)
+        async def dawdle(session: kind) -> None:
+            await session.execute(SLOW)
+
+        response = await client.post("/dawdle")
+        assert response.status_code == 504
+        assert response.headers["Content-Type"] == "application/problem+json"
+        # The connection is as good as new.
+        await add_probes(app.state.database, "next")
+        assert await names_of(app.state.database) == ["next"]
+
+
 async def test_reads_do_not_wait_for_a_writer(hasty_database: Database) -> None:
     async with hasty_database.write() as session:
         session.add(Probe(name="unfinished"))
@@ -146,10 +163,10 @@ async def test_results_of_a_session_do_not_mix(live_probe_database: Database) ->
 
 
 async def test_statement_takes_one_call_of_the_drivers_thread(
-    live_probe_database: Database, monkeypatch: pytest.MonkeyPatch
+    hasty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await add_probes(live_probe_database, "first")
-    assert await names_of(live_probe_database) == ["first"]
+    await add_probes(hasty_database, "first")
+    assert await names_of(hasty_database) == ["first"]
     calls = 0
     execute = Connection._execute
 
@@ -159,11 +176,11 @@ async def test_statement_takes_one_call_of_the_drivers_thread(
         return await execute(*arguments)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(Connection, "_execute", count)
-    assert await names_of(live_probe_database) == ["first"]
+    assert await names_of(hasty_database) == ["first"]
     assert calls == 1
 
     # BEGIN, INSERT, COMMIT, and the pool's ROLLBACK.
-    await add_probes(live_probe_database, "second")
+    await add_probes(hasty_database, "second")
     assert calls == 1 + 4
 
 
