@@ -215,7 +215,11 @@ def test_five_steps_end_in_a_working_endpoint(answers: Answers, template: Path, 
     assert note in listed["items"]
     own = " ".join(
         name
-        for name in ("tests/test_notes.py", "tests/test_migrations.py")
+        for name in (
+            "tests/test_notes.py",
+            "tests/test_migrations.py",
+            "tests/example/test_openapi.py",
+        )
         if (project / name).exists()
     )
     assert checks.rstrip().endswith("uv run pytest")

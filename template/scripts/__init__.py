@@ -25,7 +25,7 @@ def run(work: Callable[[Database], Awaitable[None]]) -> None:
                 sys.exit("The database has no tables for this yet; README.md tells how to start.")
             case kind:
                 reason = kind.name.lower().replace("_", " ")
-                sys.exit(f"The database is {reason}. Is it running, and is DATABASE_URL right?")
+                sys.exit(f"The database is {reason}. Is it there, and is DATABASE_URL right?")
 
 
 async def run_with(settings: Settings, work: Callable[[Database], Awaitable[None]]) -> None:

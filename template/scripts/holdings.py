@@ -15,7 +15,7 @@ from app.items.models import Item
 from app.users.service import list_users_with_items
 from scripts import run
 
-# The types make the answer the same on every database: SQLite gives cents, others give decimals.
+# The types make the answer what the models give, whatever the database stores.
 RICHEST = text(
     """
     SELECT username, things, worth

@@ -21,7 +21,7 @@ class StoredAnswer(Base):
     status: Mapped[int] = mapped_column(SmallInteger)
     location: Mapped[str | None] = mapped_column(String(2000))
     media_type: Mapped[str | None] = mapped_column(String(255))
-    # None: empty, which is the same to Oracle.
+    # None: empty, which to some databases is the same.
     body: Mapped[bytes | None] = mapped_column(Blob)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now, index=True)
 

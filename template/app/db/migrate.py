@@ -50,7 +50,7 @@ def explain(error: Exception) -> str | None:
         case Kind.DISCONNECTED:
             return "The database cannot be reached. Is it running, and is DATABASE_URL right?"
         case Kind.UNAVAILABLE:
-            return "The database refuses us. Are user, password and name in DATABASE_URL right?"
+            return "The database refuses us. Are we allowed to use it, and is DATABASE_URL right?"
         case Kind.SATURATED:
             return "The database is busy: no connection or lock to be had. Try again later."
         case _:

@@ -26,10 +26,7 @@ class ReadOnlySessionError(Exception):
 class AsyncReadSession(Protocol):
     """What of SQLAlchemy's `AsyncSession` reads.
 
-    It sees what was committed when each statement began, and on a replica what had arrived there.
-    Statements that must agree with each other need one snapshot:
-    `await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})`, before the
-    first of them (PostgreSQL and MySQL; SERIALIZABLE on SQLite; on Oracle a session is one anyway).
+    README.md says what its statements see of what others write meanwhile.
     """
 
     @overload
@@ -66,7 +63,7 @@ class AsyncReadSession(Protocol):
     async def stream(
         self, statement: Executable, params: Parameters | None = None
     ) -> AsyncResult[*tuple[Any, ...]]:
-        """Rows as they arrive; needs a transaction on PostgreSQL, see above."""
+        """Rows as they arrive, which some databases give from a snapshot only."""
         ...
 
     async def connection(self, *, execution_options: Mapping[str, Any] = ...) -> AsyncConnection:

@@ -116,7 +116,7 @@ def test_what_prevents_a_script_is_said_in_one_sentence(
     without_tables = server.create_database(f"empty_{os.getpid()}")
     for url, sentence in [
         ("nonsense", "DATABASE_URL: this is not a database URL"),
-        (unreachable_url(tmp_path), "Is it running, and is DATABASE_URL right?"),
+        (unreachable_url(tmp_path), "Is it there, and is DATABASE_URL right?"),
         (without_tables, "The database has no tables"),
     ]:
         monkeypatch.setattr(scripts, "get_settings", partial(Settings.load, database_url=url))

@@ -27,7 +27,7 @@ URL = f"{API}/transfers"
 
 @pytest.fixture
 async def patient_client(own_url: str) -> AsyncIterator[AsyncClient]:
-    """A client of a service that sheds nothing, however slow the machine is."""
+    """A client of a service that has time, however slow the machine is."""
     settings = make_settings(own_url, database_pool_timeout=60, request_timeout=60)
     async with running_app(settings) as app, client_of(app) as client:
         yield client
