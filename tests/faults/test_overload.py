@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -43,6 +44,19 @@ def lock_for(world: World, table: str, seconds: float) -> Iterator[None]:
         thread.join()
 
 
+def expect_service_at_once(world: World, path: str) -> None:
+    """Expect an answer within a second of what liveness takes meanwhile: the end of a flood keeps
+    the process busy, on a slow machine for longer, and that is not the database's."""
+    with ThreadPoolExecutor() as threads:
+        alive = threads.submit(world.ask, "GET", "/health/live")
+        after = world.ask("GET", path)
+    world.answers_well(after, 200)
+    beside = alive.result().seconds
+    told = f"next request {after.seconds:.2f} s, liveness beside it {beside:.2f} s"
+    world.verdict.expect(after.seconds - beside <= 1, told)
+    world.verdict.note(told)
+
+
 @pytest.mark.long
 @SERVERS
 def test_pool_exhausted_by_locked_queries_for_20_s(world: World) -> None:
@@ -55,13 +69,11 @@ def test_pool_exhausted_by_locked_queries_for_20_s(world: World) -> None:
         again = world.ask("GET", "/items")
         world.answers_well(again, 503, 504)
         time.sleep(max(0, start + 20 - time.monotonic()))
-    after = world.ask("GET", "/items")
-    world.answers_well(after, 200)
-    world.verdict.expect(after.seconds <= 1, f"the next request took {after.seconds:.1f} s")
+    expect_service_at_once(world, "/items")
     statuses = Counter(str(answer.status) for answer in answers)
     world.verdict.expect(set(statuses) <= {"503", "504"}, tally(statuses))
     world.verdict.expect(len(shed) >= 50, f"only {len(shed)} of 150 were shed within three seconds")
-    world.verdict.note(f"{len(shed)} shed within 3 s; the next after it {after.seconds:.2f} s")
+    world.verdict.note(f"{len(shed)} shed within 3 s")
 
 
 def slow_inserts(world: World, seconds: float) -> None:
@@ -115,10 +127,7 @@ def test_500_clients_hang_up(world: World) -> None:
         except AssertionError:
             left = world.database.sessions(busy=True)
             world.verdict.expect(False, f"5 s later {left} queries still wait for nobody")
-    after = world.ask("GET", "/items")
-    world.answers_well(after, 200)
-    world.verdict.expect(after.seconds <= 1, f"the next request took {after.seconds:.1f} s")
-    world.verdict.note(f"next request {after.seconds:.2f} s")
+    expect_service_at_once(world, "/items")
 
 
 @pytest.mark.long
@@ -130,9 +139,7 @@ def test_1000_connections_at_once(world: World) -> None:
     statuses = Counter(str(answer.status or answer.error) for answer in answers)
     world.verdict.expect(set(statuses) <= {"200", "503"}, tally(statuses))
     world.verdict.expect(statuses["200"] >= 100, f"only {statuses['200']} were served")
-    after = world.ask("GET", "/users")
-    world.answers_well(after, 200)
-    world.verdict.expect(after.seconds <= 1, f"the next request took {after.seconds:.1f} s")
+    expect_service_at_once(world, "/users")
     world.verdict.note(tally(statuses))
 
 
