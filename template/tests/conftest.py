@@ -38,11 +38,12 @@ _numbers = count(1)
 
 def make_settings(database_url: str, **values: Any) -> Settings:
     """Settings for a database, from nothing but `values` and the defaults; those of the pool, which
-    are the service's own, must not decide about the tests."""
-    pool = {"database_pool_size": 5, "database_max_overflow": 10, "database_pool_timeout": 5}
+    are the service's own, must not decide about the tests, nor must a machine that is busy."""
+    pool = {"database_pool_size": 5, "database_max_overflow": 10}
+    patience = {"database_pool_timeout": 30, "request_timeout": 60}
     if "database_direct_url" in Settings.model_fields:
         values.setdefault("database_direct_url", database_url)
-    return Settings(_env_file=None, database_url=database_url, **{**pool, **values})
+    return Settings(_env_file=None, database_url=database_url, **{**pool, **patience, **values})
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ async def end(process: Process) -> None:
 async def run(directory: Path, *arguments: str, **environment: str) -> tuple[int | None, str]:
     """Run Python to its end; return the exit code and what it printed."""
     process = await start(directory, *arguments, **environment)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 

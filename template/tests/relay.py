@@ -68,6 +68,6 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
     finally:
         relay.speaks.set()  # Whoever waits for that would never end.
         server.close()
-    async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
+    async with asyncio.timeout(30):  # Who has not closed a connection by then has lost it.
         await asyncio.gather(*relay.tasks)
         await server.wait_closed()

@@ -15,6 +15,7 @@ from app.db.pool import replace_pool
 from app.settings import Settings
 from tests.conftest import make_settings, running_app
 from tests.relay import relay_to
+from tests.waiting import until
 
 
 def settings_for(database_url: str, **values: Any) -> Settings:
@@ -37,7 +38,7 @@ async def limit_of(url: str) -> int:
 
 async def reported(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
     """The line about the database."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             for record in caplog.records:
                 if record.name == "app.db.budget":
@@ -77,16 +78,16 @@ async def test_connection_that_is_out_when_the_idle_ones_are_closed_is_closed_af
     own_url: str,
 ) -> None:
     async with relay_to(own_url) as (url, relay):
+
+        async def all_closed() -> bool:
+            return not relay.connections
+
         database = Database(settings_for(url))
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
             await replace_pool(database.reader)
             assert relay.connections == 1
-        for _ in range(500):
-            if not relay.connections:
-                break
-            await asyncio.sleep(0.01)
-        assert relay.connections == 0
+        await until(all_closed)
         await database.close()
 
 

@@ -1,7 +1,6 @@
 """The queue for connections: in order, for a limited time, and refused early when it stands."""
 
 import asyncio
-import time
 
 import pytest
 from sqlalchemy import event, select
@@ -11,6 +10,7 @@ from app.db.database import Database
 from app.db.places import INTERVAL, LOOKS, Places
 from app.db.pool import close_surplus, pool_of, replace_pool
 from tests.conftest import make_settings
+from tests.waiting import leap, until
 
 
 async def test_places_are_given_in_the_order_of_coming() -> None:
@@ -60,39 +60,61 @@ async def test_cancelled_waiters_leave_no_place_taken() -> None:
         assert (places.taken, places.waiting) == (0, 0)
 
 
-async def test_queue_that_stands_is_sent_away_early() -> None:
-    places = Places(1, patience=5)
-    async with places.take():
-        waiting = [asyncio.create_task(places.acquire()) for _ in range(10)]
-        done, first = await asyncio.wait(waiting, timeout=1.5 * LOOKS * INTERVAL)
-        # The first may be served yet.
-        assert first == {waiting[0]}
-        assert all(isinstance(task.exception(), PoolTimeoutError) for task in done)
-
-        started = time.monotonic()
-        with pytest.raises(PoolTimeoutError, match="too many"):
-            await places.acquire()
-        assert time.monotonic() - started < 0.1
-    await waiting[0]
-    places.release()
+async def look() -> None:
+    """Let time pass until the queue has been looked at once more."""
+    leap(INTERVAL)
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
-async def test_queue_that_moves_takes_newcomers() -> None:
-    places = Places(1, patience=5)
-    stop = time.monotonic() + 1.2 * LOOKS * INTERVAL
-    served = 0
+def test_queue_that_stands_is_sent_away_early() -> None:
+    async def main() -> None:
+        places = Places(1, patience=60)
+        async with places.take():
+            waiting = [asyncio.create_task(places.acquire()) for _ in range(10)]
+            await asyncio.sleep(0)
+            for _ in range(LOOKS - 1):
+                await look()
+            assert places.waiting == 10
+            await look()
+            done, first = await asyncio.wait(waiting, timeout=0)
+            # The first may be served yet.
+            assert first == {waiting[0]}
+            assert all(isinstance(task.exception(), PoolTimeoutError) for task in done)
 
-    async def work() -> None:
-        nonlocal served
-        while time.monotonic() < stop:
-            async with places.take():
-                await asyncio.sleep(0.001)
-            served += 1
+            newcomer = asyncio.create_task(places.acquire())
+            await asyncio.sleep(0)
+            assert newcomer.done()
+            assert "too many" in str(newcomer.exception())
+        await waiting[0]
+        places.release()
 
-    # Every one of them waits for hundred others, which are quick.
-    await asyncio.gather(*(work() for _ in range(100)))
+    asyncio.run(main())
 
-    assert served > 200
+
+def test_queue_that_moves_takes_newcomers() -> None:
+    async def main() -> None:
+        places = Places(1, patience=600)
+        served = 0
+        ended = False
+
+        async def work() -> None:
+            nonlocal served
+            while not ended:
+                async with places.take():
+                    await asyncio.sleep(0)
+                served += 1
+
+        # Every one of them waits for hundred others, which are quick.
+        workers = [asyncio.create_task(work()) for _ in range(100)]
+        for _ in range(100 * LOOKS):
+            await look()
+        ended = True
+        await asyncio.gather(*workers)
+
+        assert served > 200
+
+    asyncio.run(main())
 
 
 async def test_connection_is_used_again(own_url: str) -> None:
@@ -111,7 +133,10 @@ async def test_connection_is_used_again(own_url: str) -> None:
 
 
 async def test_who_comes_while_connections_are_closed_does_not_wait(own_url: str) -> None:
-    database = Database(make_settings(own_url, database_pool_size=2, database_max_overflow=0))
+    settings = make_settings(
+        own_url, database_pool_size=2, database_max_overflow=0, database_pool_timeout=60
+    )
+    database = Database(settings)
 
     async def read() -> None:
         async with database.read() as session:
@@ -122,7 +147,7 @@ async def test_who_comes_while_connections_are_closed_does_not_wait(own_url: str
         replacing = asyncio.create_task(replace_pool(database.reader))
         for _ in range(moment):
             await asyncio.sleep(0)
-        async with asyncio.timeout(2):  # For a connection it would wait five.
+        async with asyncio.timeout(30):  # For a connection it would wait a minute.
             await read()
         await replacing
     await database.close()
@@ -138,12 +163,14 @@ async def test_connections_that_are_not_needed_any_more_are_closed(own_url: str)
             await connection.execute(select(1))
             await asyncio.sleep(0.05)
 
+    async def all_closed() -> bool:
+        return not pool_of(database.reader).checkedin()
+
     await asyncio.gather(*(read() for _ in range(4)))
     assert pool_of(database.reader).checkedin() == 4
 
     tidying = asyncio.create_task(close_surplus(database.reader, places, settings, seconds=0.1))
-    await asyncio.sleep(0.5)
-    assert pool_of(database.reader).checkedin() == 0
+    await until(all_closed)
 
     # While they are needed they stay.
     await asyncio.gather(*(read() for _ in range(4)))

@@ -80,7 +80,8 @@ class Monitor:
             if kind in (Kind.DISCONNECTED, Kind.TIMEOUT):
                 if self._away_since is None:
                     logger.warning("the database is away")
-                    self._away_since = started
+                    # When it takes longer than that, it is this process that stood still.
+                    self._away_since = max(started, time.monotonic() - TIMEOUT)
                 return checks
         else:
             checks = {"primary": "ok", "schema": "ok" if current else "behind"}

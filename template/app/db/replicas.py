@@ -8,6 +8,7 @@ not answer is cut off, and runs again on the primary.
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,8 +39,8 @@ TIMEOUT = 0.75
 # Of a request: to wait for a free connection, for the answer to a ping, and then to connect. All of
 # it is what a dead replica can cost.
 PATIENCE = 0.5
-# How long after it happened a look may be the last one that did not see it.
-LOOK_AGE = INTERVAL + TIMEOUT
+# How old the last look may be. It is older when this process stood still, and says nothing then.
+LOOK_AGE = INTERVAL + 2 * TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Primary:
     def __init__(self, settings: Settings) -> None:
         self._lookout = Lookout(settings, TIMEOUT)
         self._max_lag = settings.database_replica_max_lag
+        self._looked_at = -math.inf
         self._positions: deque[tuple[float, Position]] = deque()
 
     async def look(self) -> None:
@@ -66,10 +68,21 @@ class Primary:
         now = time.monotonic()
         try:
             async with self._lookout.look() as connection:
-                self._positions.append((now, await get_position(connection)))
+                position = await get_position(connection)
         except Exception as error:
             if kind_of(error) is None:
                 logger.exception("the position of the primary is unknown")
+        else:
+            if now - self._looked_at > LOOK_AGE:
+                # Where it was in the meantime nobody knows.
+                self._positions.clear()
+            self._positions.append((now, position))
+        self._looked_at = now
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the last look is recent, whatever it saw."""
+        return time.monotonic() - self._looked_at <= LOOK_AGE
 
     @property
     def demand(self) -> Position | None:
@@ -105,11 +118,13 @@ class Replica:
         self.places = places(self.engine, self.settings)
         self.state = "unknown"
         """`ok`, or why it is not read."""
+        self._looked_at = -math.inf
         self._connections = Connections(self.engine)
         self._lookout = Lookout(self.settings, TIMEOUT)
 
     async def look(self, primary: Primary) -> None:
         """Find out how it is."""
+        now = time.monotonic()
         try:
             async with self._lookout.look() as connection:
                 position = await get_position(connection)
@@ -121,10 +136,18 @@ class Replica:
         else:
             if not position.replicates:
                 self._set_state("promoted")
+            elif not primary.is_looked_at:
+                self._set_state("unknown")
             else:
                 demand = primary.demand
                 well = demand is None or position.includes(demand)
                 self._set_state("ok" if well else "lagging")
+        self._looked_at = now
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it may be read: it was well at the last look, which is recent."""
+        return self.state == "ok" and time.monotonic() - self._looked_at <= LOOK_AGE
 
     def note_failure(self, kind: Kind) -> None:
         """Take what a request met into account, before the next look."""
@@ -158,7 +181,7 @@ class Replicas:
 
         While that is away, one that was promoted is about to take its place, and is read, too.
         """
-        well = [replica for replica in self.all if replica.state == "ok"]
+        well = [replica for replica in self.all if replica.is_well]
         if primary_is_away and not well:
             well = [replica for replica in self.all if replica.state == "promoted"]
         return well[next(self._turns) % len(well)] if well else None

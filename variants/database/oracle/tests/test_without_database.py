@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.faults import unreachable_url
 from tests.processes import free_port, start, wait_until_it_answers
 from tests.server import database_server
+from tests.waiting import Stopwatch
 
 JSON = {"Content-Type": "application/json"}
 
@@ -66,10 +66,10 @@ async def lonely_client(lonely_app: FastAPI) -> AsyncIterator[AsyncClient]:
 async def test_service_starts_lives_and_is_unready(lonely_client: AsyncClient) -> None:
     assert (await lonely_client.get("/health/live")).status_code == 200
 
-    started = time.monotonic()
-    response = await lonely_client.get("/health/ready")
+    with Stopwatch() as watch:
+        response = await lonely_client.get("/health/ready")
 
-    assert time.monotonic() - started < 2
+    assert watch.seconds < 2
     assert response.status_code == 503
     assert response.json() == {
         "status": "unready",
@@ -122,11 +122,13 @@ async def test_server_that_never_answers_holds_nobody_up() -> None:
         port = silent.sockets[0].getsockname()[1]
         url = f"oracle://user:secret@127.0.0.1:{port}?service_name=x"
         settings = unreachable(url)
-        async with running_app(settings) as app, client_of(app) as client, asyncio.timeout(4):
+        async with running_app(settings) as app, client_of(app) as client:
             app.include_router(probe.router)
-            ready = await client.get("/health/ready")
-            listed = await client.get("/probes")
+            with Stopwatch() as watch:
+                ready = await client.get("/health/ready")
+                listed = await client.get("/probes")
 
+    assert watch.seconds < 4
     assert ready.status_code == 503
     assert ready.json()["checks"]["primary"] in ("disconnected", "timeout", "unreachable")
     assert listed.status_code in (503, 504)
@@ -193,7 +195,7 @@ async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/health/ready")).status_code == 503
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

@@ -1,0 +1,58 @@
+"""Waiting for what must come, and timing what must not wait."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+TICK = 0.01
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: It is not, after so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(2 * TICK)
+
+
+def leap(seconds: float) -> None:
+    """Let so many seconds pass at once for the event loop that runs. Do so in one of your own, by
+    `asyncio.run`: its time is ahead from then on."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+
+
+class Stopwatch:
+    """Counts the seconds of a block in ticks.
+
+    While a process waits, its ticks come in time. On a machine that is busy or stands still they
+    come late, and one that is late counts little more than one in time: it says nothing about the
+    service.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._tick)
+
+    def __enter__(self) -> "Stopwatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        then = time.monotonic()
+        while not self._stopped.wait(TICK):
+            now = time.monotonic()
+            self.seconds += min(now - then, 2 * TICK)
+            then = now
