@@ -146,16 +146,18 @@ def test_schema_altered_while_running(world: World) -> None:
     else:
         wider = "ALTER TABLE items MODIFY name varchar(300) NOT NULL"
         narrower = "ALTER TABLE items MODIFY name varchar(200) NOT NULL"
-    with world.load() as load, world.outage(unseen=True, loses_database=False):
-        time.sleep(0.7)
-        for statement in (
-            "ALTER TABLE items ADD COLUMN color varchar(20)",
-            wider,
-            "ALTER TABLE users ADD COLUMN nick varchar(20) DEFAULT 'none'",
-            narrower,
-            "ALTER TABLE items DROP COLUMN color",
-        ):
-            world.database.query(statement)
-            time.sleep(0.4)
+    with world.load() as load:
+        with world.outage(unseen=True, loses_database=False):
+            time.sleep(0.7)
+            for statement in (
+                "ALTER TABLE items ADD COLUMN color varchar(20)",
+                wider,
+                "ALTER TABLE users ADD COLUMN nick varchar(20) DEFAULT 'none'",
+                narrower,
+                "ALTER TABLE items DROP COLUMN color",
+            ):
+                world.database.query(statement)
+                time.sleep(0.4)
+        world.recover(load)
 
     world.verdict.expect(not load.failures(), f"failed: {dict(load.failures())}")

@@ -34,8 +34,10 @@ def test_idle_connections_killed(world: World) -> None:
     with world.load():
         time.sleep(0.7)
     killed = world.database.end_sessions(busy=False)
-    with world.load() as load, world.outage(unseen=True, loses_database=False):
-        time.sleep(1)
+    with world.load() as load:
+        with world.outage(unseen=True, loses_database=False):
+            time.sleep(1)
+        world.recover(load)
 
     world.verdict.expect(killed >= 2, f"only {killed} connections were idle")
     world.verdict.expect(not load.failures(), f"failed: {dict(load.failures())}")
