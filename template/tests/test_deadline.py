@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.guards.body_limit import BodyLimit
 from app.guards.deadline import Deadline
-from tests.waiting import leap
+from tests.waiting import pass_time
 
 
 class Exchange:
@@ -136,13 +136,6 @@ async def test_server_may_cancel_a_request_at_any_time() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await exchange.task
-
-
-async def pass_time(seconds: float) -> None:
-    """Let time pass, and let happen what is to happen by then."""
-    leap(seconds)
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def test_answer_that_has_begun_may_take_any_time() -> None:

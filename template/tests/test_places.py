@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.db.places import INTERVAL, LOOKS, Places
 from app.db.pool import close_surplus, pool_of, replace_pool
 from tests.conftest import make_settings
-from tests.waiting import leap, until
+from tests.waiting import pass_time, until
 
 
 async def test_places_are_given_in_the_order_of_coming() -> None:
@@ -60,13 +60,6 @@ async def test_cancelled_waiters_leave_no_place_taken() -> None:
         assert (places.taken, places.waiting) == (0, 0)
 
 
-async def look() -> None:
-    """Let time pass until the queue has been looked at once more."""
-    leap(INTERVAL)
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 def test_queue_that_stands_is_sent_away_early() -> None:
     async def main() -> None:
         places = Places(1, patience=60)
@@ -74,9 +67,9 @@ def test_queue_that_stands_is_sent_away_early() -> None:
             waiting = [asyncio.create_task(places.acquire()) for _ in range(10)]
             await asyncio.sleep(0)
             for _ in range(LOOKS - 1):
-                await look()
+                await pass_time(INTERVAL)
             assert places.waiting == 10
-            await look()
+            await pass_time(INTERVAL)
             done, first = await asyncio.wait(waiting, timeout=0)
             # The first may be served yet.
             assert first == {waiting[0]}
@@ -108,7 +101,7 @@ def test_queue_that_moves_takes_newcomers() -> None:
         # Every one of them waits for hundred others, which are quick.
         workers = [asyncio.create_task(work()) for _ in range(100)]
         for _ in range(100 * LOOKS):
-            await look()
+            await pass_time(INTERVAL)
         ended = True
         await asyncio.gather(*workers)
 

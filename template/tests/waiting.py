@@ -21,12 +21,14 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -
             await asyncio.sleep(2 * TICK)
 
 
-def leap(seconds: float) -> None:
-    """Let so many seconds pass at once for the event loop that runs. Do so in one of your own, by
-    `asyncio.run`: its time is ahead from then on."""
+async def pass_time(seconds: float) -> None:
+    """Let so many seconds pass at once, and happen what is due by then. Do so in an event loop of
+    your own, by `asyncio.run`: its time is ahead from then on."""
     loop = asyncio.get_running_loop()
-    before = loop.time
-    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+    ahead = loop.time() + seconds - time.monotonic()
+    loop.time = lambda: time.monotonic() + ahead  # type: ignore[method-assign]
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class Stopwatch:
