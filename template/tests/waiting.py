@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 TICK = 0.01
 
@@ -44,7 +45,7 @@ class Stopwatch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._tick)
 
-    def __enter__(self) -> "Stopwatch":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
