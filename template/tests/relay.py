@@ -67,6 +67,8 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
         yield through.render_as_string(hide_password=False), relay
     finally:
         relay.speaks.set()  # Whoever waits for that would never end.
+        # asyncio does not close what it accepts in the very moment in which the server is closed.
+        await asyncio.sleep(0.05)
         server.close()
     async with asyncio.timeout(30):  # Who has not closed a connection by then has lost it.
         await asyncio.gather(*relay.tasks)
