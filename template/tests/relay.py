@@ -70,6 +70,6 @@ async def relay_to(url: str) -> AsyncIterator[tuple[str, Relay]]:
         # asyncio does not close what it accepts in the very moment in which the server is closed.
         await asyncio.sleep(0.05)
         server.close()
-    async with asyncio.timeout(30):  # Who has not closed a connection by then has lost it.
+    async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
         await asyncio.gather(*relay.tasks)
         await server.wait_closed()

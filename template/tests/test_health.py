@@ -13,7 +13,7 @@ from app.db.engine import create_engine
 from app.settings import Settings
 from tests.conftest import client_of, make_settings, running_app
 from tests.faults import unreachable_url
-from tests.waiting import Stopwatch, until
+from tests.waiting import Stopwatch
 
 
 def unreachable(directory: Path) -> Settings:
@@ -63,22 +63,15 @@ async def test_service_starts_lives_and_is_unready_without_a_database(tmp_path: 
 async def test_missing_schema_is_unready_and_heals_by_itself(live_app: FastAPI) -> None:
     settings = live_app.state.settings
     async with client_of(live_app) as client:
-
-        async def lacks_the_schema() -> bool:
-            response = await client.get("/health/ready")
-            assert response.status_code == 503
-            checks = response.json()["checks"]
-            return (checks["primary"], checks["schema"]) == ("ok", "behind")
-
-        async def is_ready() -> bool:
-            return (await client.get("/health/ready")).status_code == 200
-
         await drop_schema(settings)
-        await until(lacks_the_schema)
+        response = await client.get("/health/ready")
+        assert response.status_code == 503
+        checks = response.json()["checks"]
+        assert (checks["primary"], checks["schema"]) == ("ok", "behind")
         assert (await client.get("/health/live")).status_code == 200
 
         await schema.build(settings)
-        await until(is_ready)
+        assert (await client.get("/health/ready")).status_code == 200
 
 
 async def test_readiness_does_not_queue_behind_requests(own_url: str) -> None:

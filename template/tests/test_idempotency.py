@@ -15,6 +15,7 @@ from app.db.housekeeping import delete_expired_answers
 from app.db.idempotency import KEEP_FOR, StoredAnswer
 from app.web.transaction import WriteSession
 from tests.probe import Probe, add_probes, add_route, names_of
+from tests.waiting import until
 
 EXPIRED = KEEP_FOR + timedelta(minutes=1)
 
@@ -136,9 +137,11 @@ async def test_expired_answers_are_deleted(live_probe_database: Database) -> Non
             )
 
     housekeeping = asyncio.create_task(delete_expired_answers(live_probe_database))
-    async with asyncio.timeout(30):
-        while await keys_of(live_probe_database) != ["new"]:
-            assert not housekeeping.done()
-            await asyncio.sleep(0.01)
+
+    async def only_new_ones_are_left() -> bool:
+        assert not housekeeping.done()
+        return await keys_of(live_probe_database) == ["new"]
+
+    await until(only_new_ones_are_left, 2)
     housekeeping.cancel()
     await asyncio.wait([housekeeping])

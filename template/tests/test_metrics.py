@@ -134,7 +134,7 @@ async def test_any_worker_tells_of_all(own_url: str, tmp_path: Path) -> None:
                 assert samples["db_pool_size", "write"] >= 2
 
         process.terminate()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(15):
             await process.communicate()
     finally:
         await end(process)

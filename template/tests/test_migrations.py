@@ -20,7 +20,6 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.faults import unreachable_url
 from tests.processes import run
 from tests.server import DatabaseServer
-from tests.waiting import until
 
 
 @pytest.fixture
@@ -134,19 +133,13 @@ async def test_service_migrates_at_start_if_told(empty_url: str) -> None:
 async def test_service_that_was_not_migrated_is_unready_until_it_is(empty_url: str) -> None:
     settings = make_settings(empty_url)
     async with running_app(settings) as app, client_of(app) as client:
+        response = await client.get("/health/ready")
+        assert response.status_code == 503
+        checks = response.json()["checks"]
+        assert (checks["primary"], checks["schema"]) == ("ok", "behind")
 
-        async def lacks_the_schema() -> bool:
-            response = await client.get("/health/ready")
-            assert response.status_code == 503
-            checks = response.json()["checks"]
-            return (checks["primary"], checks["schema"]) == ("ok", "behind")
-
-        async def is_ready() -> bool:
-            return (await client.get("/health/ready")).status_code == 200
-
-        await until(lacks_the_schema)
         await migrate.upgrade(settings)
-        await until(is_ready)
+        assert (await client.get("/health/ready")).status_code == 200
 
 
 def test_sql_of_the_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,7 @@ async def printed(command: str, url: str, directory: Path) -> str:
         await reader.read()
         writer.close()
         process.terminate()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(15):
             return (await process.communicate())[0].decode()
     finally:
         await end(process)

@@ -77,7 +77,7 @@ async def test_server_ends_at_sigterm_although_a_client_keeps_its_connection(
 
     process.send_signal(signal.SIGTERM)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(15):
         output, _ = await process.communicate()
     writer.close()
     # uvicorn by itself ends by the signal again, after it has closed everything.
@@ -108,7 +108,7 @@ async def test_end_is_announced_while_requests_are_still_served(
             assert ready.json()["checks"] == {"service": "shutting down"}
             assert (await client.get("/health/live")).status_code == 200
             assert ready.headers["Connection"] == "close"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(10):
             await process.wait()
         assert time.monotonic() - started >= 1
         assert process.returncode == 0

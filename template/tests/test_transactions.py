@@ -148,6 +148,7 @@ async def test_reads_inside_a_savepoint_do_not_outlive_it(
     assert await names_of(live_probe_database) == ["inner"]
 
 
+@pytest.mark.usefixtures("patient_queues")
 async def test_requests_that_read_and_write_never_wait_for_each_other(probe_url: str) -> None:
     settings = make_settings(probe_url, database_pool_size=2, database_max_overflow=0)
     async with running_app(settings) as app, client_of(app) as client:
@@ -158,13 +159,14 @@ async def test_requests_that_read_and_write_never_wait_for_each_other(probe_url:
             write.add(Probe(name=name))
             return known
 
-        requests = [client.post("/both", params={"name": str(n)}) for n in range(4)]
+        requests = [client.post("/both", params={"name": str(n)}) for n in range(10)]
         statuses = [response.status_code for response in await asyncio.gather(*requests)]
 
-        assert statuses == [200] * 4
-        assert len(await names_of(app.state.database)) == 4
+        assert statuses == [200] * 10
+        assert len(await names_of(app.state.database)) == 10
 
 
+@pytest.mark.usefixtures("patient_queues")
 async def test_concurrent_read_modify_writes_lose_nothing(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
@@ -177,10 +179,10 @@ async def test_concurrent_read_modify_writes_lose_nothing(
         await asyncio.sleep(0)
         probe.count = seen + 1
 
-    responses = await asyncio.gather(*(live_probe_client.post("/increment") for _ in range(30)))
+    responses = await asyncio.gather(*(live_probe_client.post("/increment") for _ in range(40)))
 
     assert {response.status_code for response in responses} == {200}
-    assert (await live_probe_client.get("/probes")).json()["items"][0]["count"] == 30
+    assert (await live_probe_client.get("/probes")).json()["items"][0]["count"] == 40
 
 
 async def test_cancelled_requests_leak_no_connection_and_no_lock(

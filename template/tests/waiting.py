@@ -9,19 +9,6 @@ from typing import Self
 TICK = 0.01
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Wait until something is so.
-
-    Raises:
-        TimeoutError: It is not, after so many seconds.
-    """
-    async with asyncio.timeout(seconds):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(2 * TICK)
-
-
 async def pass_time(seconds: float) -> None:
     """Let so many seconds pass at once, and happen what is due by then. Do so in an event loop of
     your own, by `asyncio.run`: its time is ahead from then on."""
@@ -59,3 +46,11 @@ class Stopwatch:
             now = time.monotonic()
             self.seconds += min(now - then, 2 * TICK)
             then = now
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait until something is so; fail if it is not in time, by a stopwatch."""
+    with Stopwatch() as watch:
+        while not await condition():
+            assert watch.seconds < seconds
+            await asyncio.sleep(2 * TICK)

@@ -13,7 +13,7 @@ from services import environment
 from faults.ports import free_port
 from faults.waiting import wait_until
 
-START_SECONDS = 60
+START_SECONDS = 20
 
 
 class Service:
@@ -47,7 +47,7 @@ class Service:
         wait_until(lambda: self._gone() or self.get("/health/live"), START_SECONDS, "liveness")
         assert not self._gone(), f"the service ended:\n{self.output}"
 
-    def wait_until_ready(self, seconds: float = 30) -> float:
+    def wait_until_ready(self, seconds: float = 10) -> float:
         """Return when it is ready; give the seconds until then."""
         return wait_until(lambda: self.get("/health/ready") == 200, seconds, "readiness")
 

@@ -195,7 +195,7 @@ async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/health/ready")).status_code == 503
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(10):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

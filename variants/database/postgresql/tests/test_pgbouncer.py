@@ -124,6 +124,7 @@ async def test_many_clients_of_several_workers_get_what_they_asked_for(
     assert wrong == []
 
 
+@pytest.mark.usefixtures("patient_queues")
 async def test_transactions_that_wait_for_a_connection_get_one(
     database: Database, bounced_app: FastAPI
 ) -> None:
@@ -134,11 +135,11 @@ async def test_transactions_that_wait_for_a_connection_get_one(
         await session.execute(text("SELECT pg_sleep(0.01)"))
 
     async with client_of(bounced_app) as client:
-        requests = (client.post("/add", params={"name": str(n)}) for n in range(30))
+        requests = (client.post("/add", params={"name": str(n)}) for n in range(40))
         responses = await asyncio.gather(*requests)
 
     assert {response.status_code for response in responses} == {200}
-    assert len(await names_of(database)) == 30
+    assert len(await names_of(database)) == 40
 
 
 async def test_statement_past_its_timeout_is_504(settings: Settings) -> None:
