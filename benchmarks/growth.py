@@ -52,7 +52,7 @@ ROWS = (
 )
 CURSORS = """
 import json, sys
-from app.web.pages import encode_cursor
+from app.kit.web.pagination import encode_cursor
 print(json.dumps([encode_cursor(number) for number in json.load(sys.stdin)]))
 """
 

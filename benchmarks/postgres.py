@@ -8,9 +8,9 @@ import asyncio
 import json
 import sys
 
-from app.db import schema
+from app.kit.db import schema
 from app.settings import Settings
-from tests.server import DatabaseServer, execute, postgres_server
+from tests.kit.server import DatabaseServer, execute, postgres_server
 
 ROWS = (
     "INSERT INTO users (username, email, balance, created_at) "

@@ -86,7 +86,7 @@ def sqlite(project: Path, name: str, file: Path) -> str:
     url = f"sqlite+aiosqlite:///{file}"
     if name == "rendered":
         subprocess.run(
-            [project / ".venv/bin/python", "-m", "app.db.migrate"],
+            [project / ".venv/bin/python", "-m", "app", "migrate"],
             cwd=project,
             env=_environment(DATABASE_URL=url),
             check=True,

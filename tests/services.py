@@ -22,7 +22,7 @@ PASSWORDS = ("POSTGRES_PASSWORD", "MYSQL_PASSWORD", "ORACLE_PASSWORD")
 
 START_SERVER = """
 import sys
-from tests.server import database_server
+from tests.kit.server import database_server
 
 with database_server() as server:
     for name in sys.argv[1:]:

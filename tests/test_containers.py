@@ -225,7 +225,7 @@ def test_service_starts_after_its_database_and_its_migrations(
     expected = {}
     if (project / "migrations").exists():
         expected["app", "migrate"] = "service_completed_successfully"
-        assert services["migrate"]["command"] == ["python", "-m", "app.db.migrate"]
+        assert services["migrate"]["command"] == ["python", "-m", "app", "migrate"]
     if "database" in services:
         waiting = "migrate" if expected else "app"
         expected[waiting, "database"] = "service_healthy"
@@ -279,7 +279,7 @@ def test_what_the_image_does_works(database: str, template: Path) -> None:
                 image.environment["DATABASE_URL"] = user.geturl()
                 image.environment["PGPASSWORD"] = str(here.password)
         before = image.files()
-        image.run("python", "-m", "app.db.migrate")
+        image.run("python", "-m", "app", "migrate")
         with image.started():
             assert image.get("/health/ready") == 200
             assert image.get("/api/v1/users") == 200
@@ -355,7 +355,7 @@ def test_development_has_its_database_in_a_container_where_docker_works(
         (tmp_path / "docker").write_text(DOCKER.format(calls=calls, port=url.port))
         (tmp_path / "docker").chmod(0o755)
         path = f"{tmp_path}:{environment()['PATH']}"
-        shell("uv run dev.py python -m app.db.migrate", project, environment(PATH=path))
+        shell("uv run dev.py python -m app migrate", project, environment(PATH=path))
         there = url._replace(scheme="postgresql", path="/app").geturl()
         command = [python, "-c", QUERY, there, "SELECT count(*) FROM users"]
         assert subprocess.check_output(command, text=True).strip() == "0"
@@ -391,7 +391,7 @@ class Container:
             nobody = pwd.getpwnam("nobody")
             self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             shutil.chown(self.home, nobody.pw_uid, nobody.pw_gid)
-        find = "import sys, tests.server as s; print(s.find_binaries(s.Path(sys.argv[1])))"
+        find = "import sys, tests.kit.server as s; print(s.find_binaries(s.Path(sys.argv[1])))"
         said = subprocess.check_output([self.python, "-c", find, folder], cwd=project, text=True)
         # The image listens everywhere; two of them on one machine need ports of their own.
         binaries = said.strip()

@@ -172,7 +172,7 @@ def test_no_secret_is_in_the_files(
     created = readme[readme.index("kubectl create secret generic my-service") :].partition("```")[0]
     given = re.findall(r"--from-literal=(\w+)=", created)
     assert "DATABASE_URL" in given
-    assert ("DATABASE_REPLICA_URL" in given) is (project / "app/db/replicas.py").exists()
+    assert ("DATABASE_REPLICA_URL" in given) is (project / "app/kit/replicas/database.py").exists()
 
 
 def test_probes_ask_what_the_service_answers(
@@ -232,7 +232,7 @@ def test_migrations_run_before_the_service_as_the_readme_says(
     if "Job" not in objects:
         assert "kubectl wait" not in readme
         return
-    assert container(pods(objects)["Job"])["command"] == ["python", "-m", "app.db.migrate"]
+    assert container(pods(objects)["Job"])["command"] == ["python", "-m", "app", "migrate"]
     labels = objects["Job"]["metadata"]["labels"]
     (label,) = re.findall(r"kubectl apply -k kubernetes -l (\S+)=(\S+)", readme)
     assert labels[label[0]] == label[1]

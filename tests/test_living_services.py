@@ -63,8 +63,8 @@ ROWS = """
 import asyncio, json, sys
 from sqlalchemy import MetaData, select
 import app.models
-from app.db.base import Base
-from app.db.engine import create_engine
+from app.kit.db.base import Base
+from app.kit.db.engine import create_engine
 from app.settings import get_settings
 
 def rows(connection):
@@ -120,7 +120,7 @@ class Service:
     def migrate(self) -> None:
         """Upgrade the schema, where that is a command."""
         if answers_of(self.project)["migrations"]:
-            self.run("python", "-m", "app.db.migrate")
+            self.run("python", "-m", "app", "migrate")
 
     def use(self, number: int) -> None:
         """Start the service, create the invoice of a number, and with the first one all else."""

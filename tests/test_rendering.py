@@ -18,20 +18,20 @@ from projects import files_of
 from questionnaire import ASKED, ROOT, Answers, complete, values
 
 # What there is with an answer, and which words nobody reads without it.
-EXAMPLE = ["app/favorites/*", "app/items/*", "app/transfers/*", "app/users/*", "tests/example/*"]
-MIGRATIONS = ["app/db/migrate.py", "migrations/env.py", "migrations/script.py.mako"]
+EXAMPLE = ["app/example/favorites/*", "app/example/items/*", "app/example/transfers/*", "app/example/users/*", "tests/example/*"]
+MIGRATIONS = ["app/kit/db/migrate.py", "migrations/env.py", "migrations/script.py.mako"]
 REPLICA = [
-    "app/db/replicas.py",
-    "app/db/replication.py",
-    "app/web/read_your_writes.py",
-    "tests/standby.py",
+    "app/kit/replicas/database.py",
+    "app/kit/replicas/position.py",
+    "app/kit/replicas/read_your_writes.py",
+    "tests/kit/replicas/standby.py",
     "tests/test_replica.py",
 ]
-PGBOUNCER = ["tests/pgbouncer.py", "tests/test_pgbouncer.py"]
+PGBOUNCER = ["tests/kit/pgbouncer/server.py", "tests/test_pgbouncer.py"]
 CONTAINERS = ["Dockerfile", ".dockerignore", "compose.yaml"]
 METRICS = [
-    "app/observability/metrics.py",
-    "app/observability/multiprocess.py",
+    "app/kit/metrics/prometheus.py",
+    "app/kit/metrics/multiprocess.py",
     "monitoring/grafana.json",
 ]
 KUBERNETES = ["kubernetes/*.yaml"]

@@ -52,7 +52,7 @@ def edited(template: Path, tmp_path: Path) -> Path:
     change = "database_pool_timeout: float = Field(default=5,"
     replace(project / "app/settings.py", change, change.replace("5", "7"))
     commit_all(project)
-    replace(project / "app/items/__init__.py", "Items", "Our items")
+    replace(project / "app/example/items/__init__.py", "Items", "Our items")
     commit_all(project)
     return project
 
@@ -98,7 +98,7 @@ def test_checkout_without_tags_leads_to_its_head(
     # What our tests of edits rely on, with any version of Copier.
     assert conflicts_of(edited) == ["app/settings.py"]
     deleted = git(edited, "diff", "HEAD", "--diff-filter=D", "--name-only").splitlines()
-    assert "app/items/__init__.py" in deleted
+    assert "app/example/items/__init__.py" in deleted
     answers = {"tune_pool": True, "pool_timeout": 9, "example": False, "project_name": "Stock"}
     fresh = without_revisions(copy(template, tmp_path / "fresh", answers))
     conflict = {"app/settings.py"}

@@ -1,9 +1,9 @@
 """The routers of the features. Add yours here; those of busy routes first, they match soonest."""
 
-from app.starter.routers import ROUTERS as STARTER
+from app.example.routers import ROUTERS as EXAMPLE
 
 PREFIX = "/api/v1"
 
 ROUTERS = [
-    *STARTER,
+    *EXAMPLE,
 ]

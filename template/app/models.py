@@ -1,4 +1,6 @@
-"""Every module with models, so that `Base.metadata` knows all tables. Add yours here."""
+"""Every module with models, so that the metadata knows all tables. Add yours here."""
 
-import app.db.idempotency
-import app.starter.models
+import app.example.models
+from app.kit.db import Base
+
+METADATA = Base.metadata

@@ -1,4 +1,4 @@
-"""Runs the migrations, for `python -m app.db.migrate` and for the `alembic` command."""
+"""Runs the migrations, for `python -m app migrate` and for the `alembic` command."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ from alembic.script import Script
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
-import app.models  # noqa: F401  (fills the metadata)
-from app.db import base
-from app.db.engine import create_engine, schema_lock
-from app.db.migrate import explain
-from app.settings import get_settings
+from app.kit.db import base
+from app.kit.db.engine import create_engine, schema_lock
+from app.kit.db.migrate import explain
+from app.models import METADATA
+from app.settings import Settings
 
 logger = logging.getLogger("app.migrations")
 
@@ -73,7 +73,7 @@ def run_on(connection: Connection) -> None:
     sqlite = connection.dialect.name == "sqlite"
     context.configure(
         connection=connection,
-        target_metadata=base.Base.metadata,
+        target_metadata=METADATA,
         render_item=render_item,
         process_revision_directives=drop_tables_in_order,
         compare_server_default=True,
@@ -89,7 +89,7 @@ def run_on(connection: Connection) -> None:
 
 async def run_on_engine() -> None:
     """Run the migrations on an engine of the settings."""
-    engine = create_engine(get_settings(), "migrate")
+    engine = create_engine(Settings.load(), "migrate")
     try:
         async with schema_lock(engine), engine.connect() as connection:
             await connection.run_sync(run_on)
@@ -101,8 +101,8 @@ async def run_on_engine() -> None:
 def run_offline() -> None:
     """Print the SQL instead of running it (`alembic upgrade head --sql`)."""
     context.configure(
-        url=get_settings().database_url,
-        target_metadata=base.Base.metadata,
+        url=Settings.load().database_url,
+        target_metadata=METADATA,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},
     )

@@ -1,6 +1,6 @@
 """The servers of the rendered services' own tests, and what befalls a machine that runs one.
 
-`tests/server.py` and `tests/standby.py` of the rendered projects start and stop them; here is what
+`tests/kit/server.py` and `tests/kit/replicas/standby.py` of the rendered projects start and stop them; here is what
 the faults need besides: to freeze, kill and look into them.
 """
 
@@ -523,7 +523,7 @@ def start_migration(
     """Start the service's migrations."""
     ours = {"DATABASE_URL": url, "DATABASE_PGBOUNCER": "false", "PYTHONPATH": str(project)}
     return subprocess.Popen(
-        [python, "-m", "app.db.migrate"],
+        [python, "-m", "app", "migrate"],
         cwd=project,
         env=environment(**{**ours, **settings}),
         stdout=subprocess.PIPE,

@@ -78,7 +78,7 @@ def test_wrong_url_shows_no_secret(world: World, wrong: str) -> None:
 def test_malformed_url_shows_no_secret(world: World) -> None:
     """Service and migrations end with a sentence."""
     for name, pattern in MALFORMED_URLS.items():
-        for module in ("app", "app.db.migrate"):
+        for module in ("app", "app.kit.db.migrate"):
             # What is a URL by some reading of it leads nowhere: then the service starts, and waits.
             starts = (name, module) == ("brackets", "app")
             seconds = 5 if starts else 30
@@ -104,7 +104,8 @@ def test_password_with_every_special_character_works(world: World) -> None:
 SHOW_SETTINGS = """
 import pickle, traceback
 from pydantic import ValidationError
-from app.settings import Settings, get_settings
+from app.settings import Settings
+from app.settings import get_settings
 settings = get_settings()
 print(repr(settings), str(settings), [settings])
 try:

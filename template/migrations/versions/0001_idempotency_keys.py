@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-from app.db.base import UTCDateTime
+from app.kit.db import UTCDateTime
 
 revision: str = "0001"
 down_revision: str | Sequence[str] | None = None

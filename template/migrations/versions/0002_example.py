@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.base import Money, UTCDateTime
+from app.kit.db import Money, UTCDateTime
 
 revision: str = "0002"
 down_revision: str | Sequence[str] | None = "0001"

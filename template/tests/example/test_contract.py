@@ -7,10 +7,9 @@ from decimal import Decimal
 import pytest
 from httpx2 import AsyncClient
 
-from app.db.database import Database
-from app.items.models import Item
-from app.users.models import User
-from tests.conftest import client_of, make_settings, running_app
+from app.example.items.models import Item
+from app.example.users.models import User
+from app.kit.db import Database
 from tests.example.api import (
     ABSENT,
     API,
@@ -26,6 +25,7 @@ from tests.example.api import (
     walk,
     wrong_fields,
 )
+from tests.kit.fixtures import client_of, make_settings, running_app
 
 JSON = {"Content-Type": "application/json"}
 LISTS = ["/users", "/items", "/users/{user}/items", "/users/{user}/favorites"]

@@ -6,8 +6,8 @@ import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import select
 
-from app.db.database import Database
-from app.items.models import Item
+from app.example.items.models import Item
+from app.kit.db import Database
 from tests.example.api import (
     ABSENT,
     API,

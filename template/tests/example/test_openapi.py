@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from app.items.schemas import ItemCreate
+from app.example.items.schemas import ItemCreate
+from app.example.transfers.schemas import TransferCreate
+from app.example.users.schemas import UserCreate
+from app.kit.answers import DEFAULT_URL
 from app.main import create_app
-from app.settings import DEFAULT_URL
-from app.transfers.schemas import TransferCreate
-from app.users.schemas import UserCreate
-from tests.conftest import make_settings
+from tests.kit.fixtures import make_settings
 
 OPERATIONS = {
     "add_favorite",

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,15 @@ from httpx2 import AsyncClient
 from sqlalchemy import select
 from sqlalchemy.pool import QueuePool
 
-import scripts
-from app.db.database import Database
-from app.db.pages import PageRequest
+from app.example import holdings, seed
+from app.example.users.service import list_users_with_items
+from app.kit.db import Database, PageRequest
+from app.kit.script import run, run_with
 from app.settings import Settings
-from app.users.service import list_users_with_items
-from scripts import holdings, run_with, seed
-from tests.conftest import make_settings
 from tests.example.api import API, create_item, create_user, walk
-from tests.faults import unreachable_url
-from tests.server import DatabaseServer
+from tests.kit.faults import unreachable_url
+from tests.kit.fixtures import make_settings
+from tests.kit.server import DatabaseServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +95,7 @@ async def test_connections_are_closed_also_after_an_error(own_url: str) -> None:
 
 def test_script_runs_as_a_command(own_url: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "scripts.seed", "3"],
+        [sys.executable, "-m", "app.example.seed", "3"],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": own_url},
         capture_output=True,
@@ -116,10 +114,10 @@ def test_what_prevents_a_script_is_said_in_one_sentence(
     without_tables = server.create_database(f"empty_{os.getpid()}")
     for url, sentence in [
         ("nonsense", "DATABASE_URL: this is not a database URL"),
-        (unreachable_url(tmp_path), "Is it there, and is DATABASE_URL right?"),
+        (unreachable_url(tmp_path), "Is it running, and is DATABASE_URL right?"),
         (without_tables, "The database has no tables"),
     ]:
-        monkeypatch.setattr(scripts, "get_settings", partial(Settings.load, database_url=url))
+        monkeypatch.setenv("DATABASE_URL", url)
         with pytest.raises(SystemExit, match=re.escape(sentence)) as ended:
-            scripts.run(holdings.show)
+            run(Settings, holdings.show)
         assert len(str(ended.value).splitlines()) == 1

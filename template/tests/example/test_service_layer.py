@@ -12,16 +12,15 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.database import Database
-from app.db.pages import PageRequest
 from app.errors import ConflictError, NotFoundError
-from app.favorites import service as favorites
-from app.items import service as items
-from app.transfers import service as transfers
-from app.users import service as users
-from app.users.models import User
-from app.web.problems import ProblemError
-from app.web.transaction import read_session
+from app.example.favorites import service as favorites
+from app.example.items import service as items
+from app.example.transfers import service as transfers
+from app.example.users import service as users
+from app.example.users.models import User
+from app.kit.db import Database, PageRequest
+from app.kit.web import ProblemError
+from app.kit.web.transaction import read_session
 from tests.example.api import ABSENT, API, assert_problem, create_user
 
 

@@ -9,7 +9,6 @@ from decimal import Decimal
 import pytest
 from httpx2 import AsyncClient
 
-from tests.conftest import client_of, make_settings, running_app
 from tests.example.api import (
     ABSENT,
     API,
@@ -21,6 +20,7 @@ from tests.example.api import (
     transfer,
     wrong_fields,
 )
+from tests.kit.fixtures import client_of, make_settings, running_app
 
 URL = f"{API}/transfers"
 

@@ -3,25 +3,28 @@
 from functools import cache
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import String, column, select, table
+from sqlalchemy import MetaData, String, column, select, table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.errors import kind_of
-from app.db.kinds import Kind
-from app.db.migrate import alembic_config, upgrade
-from app.settings import Settings
+from app.kit import answers
+from app.kit.db.error_kinds import ErrorKind
+from app.kit.db.errors import classify
+from app.kit.db.migrate import alembic_config, upgrade
+from app.kit.settings import KitSettings
 
 # Alembic's own table. It is asked directly because Alembic would log each look at it.
 REVISIONS = select(column("version_num", String)).select_from(table("alembic_version"))
 
 
-def builds_at_start(settings: Settings) -> bool:
+def builds_at_start(settings: KitSettings) -> bool:
     """Whether the service builds the schema when it starts."""
-    return settings.migrates_at_start
+    default = answers.MIGRATES_IN_DEV and settings.environment == "dev"
+    chosen = settings.database_migrate_at_start
+    return default if chosen is None else chosen
 
 
-async def build(settings: Settings) -> None:
+async def build(settings: KitSettings, metadata: MetaData) -> None:
     """Upgrade to the newest revision; safe in several processes at once."""
     await upgrade(settings)
 
@@ -31,7 +34,7 @@ async def is_current(connection: AsyncConnection) -> bool:
     try:
         revisions = set(await connection.scalars(REVISIONS))
     except DBAPIError as error:
-        if kind_of(error) is Kind.SCHEMA:
+        if classify(error) is ErrorKind.SCHEMA:
             return False  # Not even Alembic's own table is there.
         raise
     return revisions == newest_revisions()

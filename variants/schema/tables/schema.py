@@ -1,25 +1,24 @@
 """The schema: tables are created where they are missing, and never altered."""
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import app.models  # noqa: F401  (fills the metadata)
-from app.db.base import Base
-from app.db.engine import create_engine, schema_lock
-from app.settings import Settings
+from app.kit.db.base import Base
+from app.kit.db.engine import create_engine, schema_lock
+from app.kit.settings import KitSettings
 
 
-def builds_at_start(settings: Settings) -> bool:
+def builds_at_start(settings: KitSettings) -> bool:
     """Whether the service builds the schema when it starts."""
     return True
 
 
-async def build(settings: Settings) -> None:
+async def build(settings: KitSettings, metadata: MetaData) -> None:
     """Create the tables that are missing; safe in several processes at once."""
     engine = create_engine(settings, "migrate")
     try:
         async with schema_lock(engine), engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            await connection.run_sync(metadata.create_all)
     finally:
         await engine.dispose()
 

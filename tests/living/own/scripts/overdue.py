@@ -2,8 +2,8 @@
 
 import anyio
 
-from app.db.database import Database
 from app.invoices import service
+from app.kit.db import Database
 from scripts import run
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import NEVER_REUSE_IDS, Base, BigInt, Money, UTCDateTime, utc_now
+from app.kit.db import NEVER_REUSE_IDS, Base, BigInt, Money, UTCDateTime, utc_now
 
 
 class Invoice(Base):

@@ -1,18 +1,15 @@
 """The routes of invoices."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
-from app.db.pages import Page
 from app.invoices import service
 from app.invoices.models import Invoice
 from app.invoices.schemas import InvoiceCreate, InvoicePage, InvoiceRead
+from app.kit.db import Page
+from app.kit.web import CREATED, Id, PageQuery, ReadSession, Router, WriteSession, set_location
 from app.settings import Settings
-from app.web.fields import Id
-from app.web.locations import CREATED, set_location
-from app.web.pages import PageQuery
-from app.web.transaction import ReadSession, TransactionalRoute, WriteSession
 
-router = APIRouter(prefix="/invoices", tags=["invoices"], route_class=TransactionalRoute)
+router = Router(prefix="/invoices", tags=["invoices"])
 
 
 @router.post("", status_code=201, response_model=InvoiceRead, responses=CREATED)

@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.web.fields import Amount, Id, Money, Text
-from app.web.pages import PageRead
+from app.kit.web import Amount, Id, Money, PageRead, Text
 
 
 class InvoiceCreate(BaseModel):

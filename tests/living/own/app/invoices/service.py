@@ -6,11 +6,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.base import utc_now
-from app.db.pages import Page, PageRequest, fetch_page, paged
-from app.db.sessions import AsyncReadSession
 from app.errors import ConflictError, NotFoundError
 from app.invoices.models import Invoice
+from app.kit.db import AsyncReadSession, Page, PageRequest, fetch_page, paged, utc_now
 
 INVOICES = paged(select(Invoice), by=Invoice.id)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.base import Money, UTCDateTime
+from app.kit.db import Money, UTCDateTime
 
 revision: str = "b8c66d7df14a"
 down_revision: str | Sequence[str] | None = "0002"

@@ -8,9 +8,8 @@ from typing import Any
 from dirty_equals import IsDatetime, IsPositiveInt
 from httpx2 import AsyncClient
 
-from app.db.base import utc_now
-from app.db.database import Database
 from app.invoices import service
+from app.kit.db import Database, utc_now
 from app.settings import Settings
 from scripts.overdue import report
 

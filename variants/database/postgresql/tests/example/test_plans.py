@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import Connection, event, text
 
-from app.db.database import Database
+from app.kit.db import Database
 from app.main import create_app
-from tests.conftest import client_of, make_settings, running_app
 from tests.example.api import API
+from tests.kit.fixtures import client_of, make_settings, running_app
 
 # Of so many rows no plan reads all to find one, if it need not.
 ROWS = 10_000

@@ -1,0 +1,70 @@
+"""Fills in example users with items and favorites: `python -m app.example.seed [number of users]`.
+
+Users that are there already stay as they are, so it can be run again, also after it was stopped.
+"""
+
+import argparse
+import sys
+from decimal import Decimal
+
+from sqlalchemy import bindparam, select
+
+import app.models  # noqa: F401  (services of one feature refer to models of others)
+from app.example.favorites.service import add_favorite
+from app.example.items.service import create_item, create_items
+from app.example.users.models import User
+from app.example.users.service import create_user
+from app.kit.db import Database, UnitOfWork
+from app.kit.script import run
+from app.settings import Settings
+
+BATCH = 100
+EXISTING = select(User.username).where(User.username.in_(bindparam("names", expanding=True)))
+
+
+async def seed(database: Database, number: int) -> int:
+    """Create the users that are missing of `number`, and give how many those were."""
+    created = 0
+    for start in range(0, number, BATCH):
+        wanted = range(start, min(start + BATCH, number))
+
+        # One transaction for each batch: short enough to let others write, and run again as a whole
+        # if it loses against one of them.
+        async def work(unit: UnitOfWork, wanted: range = wanted) -> int:
+            session = await unit.write()
+            names = {f"example-{n:06}": n for n in wanted}
+            existing = set(await session.scalars(EXISTING, {"names": list(names)}))
+            missing = {name: n for name, n in names.items() if name not in existing}
+            rows = []
+            for name, n in missing.items():
+                user = await create_user(
+                    session, username=name, email=f"{name}@example.org", balance=Decimal(n % 1000)
+                )
+                item = await create_item(session, name=f"Lamp {n}", price=Decimal("19.99"))
+                await add_favorite(session, user.id, item.id)
+                for kind in ("Book", "Chair"):
+                    price = Decimal(n % 100) + Decimal("0.95")
+                    row = {"name": f"{kind} {n}", "description": None, "price": price}
+                    rows.append({**row, "user_id": user.id})
+            await create_items(session, rows)
+            return len(missing)
+
+        created += await database.run_transaction(work)
+        print(f"{wanted.stop} of {number} users", file=sys.stderr)
+    return created
+
+
+async def main(database: Database) -> None:
+    """Read the command line, fill in and report."""
+    parser = argparse.ArgumentParser(prog="python -m app.example.seed", description=__doc__)
+    parser.add_argument("number", nargs="?", type=int, default=100, help="users (100)")
+    number = parser.parse_args().number
+    created = await seed(database, number)
+    if created:
+        print(f"Created {created} users with their items.")
+    else:
+        print("Nothing to do: they are all there.")
+
+
+if __name__ == "__main__":
+    run(Settings, main)

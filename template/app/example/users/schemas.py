@@ -1,0 +1,48 @@
+"""Users as clients see them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.kit.web import STORABLE, Balance, Id, Money, PageRead, Text, omittable
+
+Username = Annotated[Text, Field(min_length=1, max_length=50, examples=["ada"])]
+# Only a message that arrives proves an address; this refuses what cannot be one.
+Email = Annotated[
+    str,
+    Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$", examples=["ada@example.org"]),
+    STORABLE,
+]
+
+
+class UserCreate(BaseModel):
+    """A new user."""
+
+    username: Username
+    email: Email
+    balance: Balance = Decimal("0.00")
+
+
+class UserUpdate(BaseModel):
+    """A change of a user; what is left out stays."""
+
+    username: Username = omittable()
+    email: Email = omittable()
+
+
+class UserRead(BaseModel):
+    """A user."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: Id
+    username: Annotated[str, Field(examples=["ada"])]
+    email: Annotated[str, Field(examples=["ada@example.org"])]
+    balance: Money
+    created_at: datetime
+
+
+class UserPage(PageRead[UserRead]):
+    """A page of users."""

@@ -1,0 +1,70 @@
+"""What can be done with users."""
+
+from typing import Any
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+
+from app.errors import NotFoundError
+from app.example.users.models import User
+from app.kit.db import AsyncReadSession, Page, PageRequest, fetch_page, paged
+
+USER = select(User).where(User.id == bindparam("id"))
+USERS = paged(select(User), by=User.id)
+
+
+async def create_user(session: AsyncSession, **values: Any) -> User:
+    """Add a user; `values` are the columns."""
+    user = User(**values)
+    session.add(user)
+    await session.flush()
+    return user
+
+
+async def get_user(session: AsyncReadSession, user_id: int) -> User:
+    """One user.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    user = await session.scalar(USER, {"id": user_id})
+    if user is None:
+        raise NotFoundError("user", user_id)
+    return user
+
+
+async def list_users(session: AsyncReadSession, page: PageRequest) -> Page[User]:
+    """One page of all users."""
+    return await fetch_page(session, USERS, page)
+
+
+async def list_users_with_items(session: AsyncReadSession, page: PageRequest) -> Page[User]:
+    """One page of all users, with `items` and `favorites` loaded: three statements, however many
+    users there are."""
+    options = (selectinload(User.items), selectinload(User.favorites))
+    return await fetch_page(session, USERS.options(*options), page)
+
+
+async def update_user(session: AsyncSession, user_id: int, **changes: Any) -> User:
+    """Change columns of a user.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    user = await get_user(session, user_id)
+    for name, value in changes.items():
+        setattr(user, name, value)
+    await session.flush()
+    return user
+
+
+async def delete_user(session: AsyncSession, user_id: int) -> None:
+    """Delete a user, and by the foreign keys its items and favorites; its transfers stay.
+
+    Raises:
+        NotFoundError: There is none with this id.
+    """
+    user = await get_user(session, user_id)
+    await session.delete(user)
+    await session.flush()

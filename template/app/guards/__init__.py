@@ -1,1 +1,0 @@
-"""ASGI layers around the application that keep the process well, whatever clients send."""

@@ -1,0 +1,40 @@
+"""The database layer. It knows the settings, and nothing of HTTP or of the features above it."""
+
+from app.kit.db.base import (
+    NEVER_REUSE_IDS,
+    Base,
+    BigInt,
+    Blob,
+    Money,
+    UTCDateTime,
+    utc_now,
+)
+from app.kit.db.database import Database, UnitOfWork
+from app.kit.db.error_kinds import ErrorKind
+from app.kit.db.errors import AmbiguousCommitError, DatabaseUnavailableError, classify
+from app.kit.db.pagination import Page, PageRequest, Row, fetch_page, fetch_rows, paged
+from app.kit.db.sessions import AsyncReadSession, ReadOnlySessionError
+
+__all__ = [
+    "NEVER_REUSE_IDS",
+    "AmbiguousCommitError",
+    "AsyncReadSession",
+    "Base",
+    "BigInt",
+    "Blob",
+    "Database",
+    "DatabaseUnavailableError",
+    "ErrorKind",
+    "Money",
+    "Page",
+    "PageRequest",
+    "ReadOnlySessionError",
+    "Row",
+    "UTCDateTime",
+    "UnitOfWork",
+    "classify",
+    "fetch_page",
+    "fetch_rows",
+    "paged",
+    "utc_now",
+]

@@ -1,0 +1,51 @@
+"""From an exception to its kind, wherever in the chain of causes the driver's error is."""
+
+from collections.abc import Iterator
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.kit.db.error_codes import classify_driver_error, violated_columns
+from app.kit.db.error_kinds import ErrorKind
+
+
+class DatabaseUnavailableError(Exception):
+    """The database has been away for so long that nothing was tried."""
+
+
+class AmbiguousCommitError(Exception):
+    """The connection was lost while COMMIT was on its way: it may or may not have happened."""
+
+
+def classify(error: BaseException) -> ErrorKind | None:
+    """The kind of a database error; None if it is not one, or one without a kind."""
+    for cause in exception_chain(error):
+        if isinstance(cause, PoolTimeoutError):
+            return ErrorKind.RESOURCE_EXHAUSTED
+        if isinstance(cause, DatabaseUnavailableError):
+            return ErrorKind.DISCONNECTED
+        if (kind := classify_driver_error(cause)) is not None:
+            return kind
+        if isinstance(cause, TimeoutError):
+            return ErrorKind.TIMEOUT
+    return ErrorKind.DISCONNECTED if _is_disconnect(error) else None
+
+
+def conflicting_columns(error: BaseException) -> list[str]:
+    """The names of the columns, without their table, whose values exist already."""
+    for cause in exception_chain(error):
+        if columns := violated_columns(cause):
+            return [column.partition(".")[2] for column in columns]
+    return []
+
+
+def exception_chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, the driver's own error included."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.orig if isinstance(cause, DBAPIError) and cause.orig else cause.__cause__
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated

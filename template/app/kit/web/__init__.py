@@ -1,0 +1,43 @@
+"""What endpoints share: the router, the transaction of a request, errors, pages, field types."""
+
+from app.kit.errors import DomainError
+from app.kit.web.dependencies import DatabaseDep, get_database, get_settings
+from app.kit.web.fields import (
+    STORABLE,
+    Amount,
+    Balance,
+    Id,
+    Money,
+    Price,
+    StrictId,
+    Text,
+    omittable,
+)
+from app.kit.web.locations import CREATED, set_location
+from app.kit.web.pagination import PageQuery, PageRead
+from app.kit.web.problems import ProblemError
+from app.kit.web.transaction import ReadSession, Router, WriteSession
+
+__all__ = [
+    "CREATED",
+    "STORABLE",
+    "Amount",
+    "Balance",
+    "DatabaseDep",
+    "DomainError",
+    "Id",
+    "Money",
+    "PageQuery",
+    "PageRead",
+    "Price",
+    "ProblemError",
+    "ReadSession",
+    "Router",
+    "StrictId",
+    "Text",
+    "WriteSession",
+    "get_database",
+    "get_settings",
+    "omittable",
+    "set_location",
+]

@@ -1,0 +1,41 @@
+"""Liveness and readiness, for whoever starts, watches and routes to this process."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from app.kit.db.database import Database
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Liveness(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether to send requests here, and why not."""
+
+    status: Literal["ready", "unready"]
+    checks: dict[str, str]
+
+
+@router.get("/live")
+async def get_liveness() -> Liveness:
+    """Whether the process runs; says nothing about the database."""
+    return Liveness()
+
+
+@router.get("/ready", responses={503: {"model": Readiness}})
+async def get_readiness(request: Request, response: Response) -> Readiness:
+    """Whether the service can do its work, within two seconds."""
+    if request.app.state.shutdown.announced:
+        response.status_code = 503
+        return Readiness(status="unready", checks={"service": "shutting down"})
+    database: Database = request.app.state.database
+    ready, checks = await database.check_readiness()
+    response.status_code = 200 if ready else 503
+    return Readiness(status="ready" if ready else "unready", checks=checks)

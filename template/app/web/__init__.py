@@ -1,1 +1,0 @@
-"""What all endpoints share: the transaction of a request, error answers, pages, types of fields."""

@@ -1,0 +1,146 @@
+"""A table and routes to test what all features share, on a metadata of its own: it is no part of
+the service's schema, and neither migrations nor readiness know of it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ForeignKey, MetaData, QueuePool, String, delete, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.errors import NotFoundError
+from app.kit.db.base import Base, BigInt
+from app.kit.db.database import Database
+from app.kit.db.engine import create_engine
+from app.kit.db.idempotency import IdempotencyRecord
+from app.kit.db.pagination import Page, fetch_page, paged
+from app.kit.web.locations import set_location
+from app.kit.web.pagination import PageQuery, PageRead
+from app.kit.web.transaction import ReadSession, Router, WriteSession
+from app.settings import Settings
+from tests.kit.faults import DEFERS
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class ProbeBase(DeclarativeBase):
+    """Another base than the service's."""
+
+    metadata = MetaData(naming_convention=Base.metadata.naming_convention)
+
+
+class Probe(ProbeBase):
+    """A row to write. A parent that does not exist is noticed at COMMIT, where databases can."""
+
+    __tablename__ = "probes"
+
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    name: Mapped[str] = mapped_column(String(50), unique=True)
+    count: Mapped[int] = mapped_column(insert_default=0)
+    remark: Mapped[str] = mapped_column("note", String(50), server_default="none")
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("probes.id", deferrable=DEFERS, initially="DEFERRED" if DEFERS else None)
+    )
+
+
+class ProbeCreate(BaseModel):
+    """A new probe."""
+
+    name: str
+    parent_id: int | None = None
+
+
+class ProbeRead(BaseModel):
+    """A probe."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    count: int
+
+
+PROBES = paged(select(Probe), by=Probe.id)
+router = Router(prefix="/probes")
+
+
+@router.post("", status_code=201, response_model=ProbeRead)
+async def create_probe(
+    data: ProbeCreate, session: WriteSession, request: Request, response: Response
+) -> Probe:
+    """Create a probe."""
+    probe = Probe(**data.model_dump())
+    session.add(probe)
+    await session.flush()
+    set_location(request, response, "get_probe", probe_id=probe.id)
+    return probe
+
+
+@router.get("", response_model=PageRead[ProbeRead])
+async def list_probes(session: ReadSession, page: PageQuery) -> Page[Probe]:
+    """List probes."""
+    return await fetch_page(session, PROBES, page)
+
+
+@router.get("/{probe_id}", response_model=ProbeRead)
+async def get_probe(probe_id: int, session: ReadSession) -> Probe:
+    """Get a probe."""
+    probe = await session.get(Probe, probe_id)
+    if probe is None:
+        raise NotFoundError("probe", probe_id)
+    return probe
+
+
+def add_route(app: FastAPI, method: str = "POST") -> Callable[[Endpoint], Endpoint]:
+    """Serve the decorated function at `/<its name>`, in a transaction."""
+
+    def add(endpoint: Endpoint) -> Endpoint:
+        path = f"/{endpoint.__name__}"
+        taken: set[str] = getattr(app.state, "added_paths", set())
+        assert path not in taken, "the application is shared: choose another name"
+        app.state.added_paths = taken | {path}
+        routes = Router()
+        routes.add_api_route(path, endpoint, methods=[method])
+        app.include_router(routes)
+        return endpoint
+
+    return add
+
+
+async def create_table(settings: Settings) -> None:
+    """Create the table of probes."""
+    engine = create_engine(settings, "migrate")
+    async with engine.begin() as connection:
+        await connection.run_sync(ProbeBase.metadata.create_all)
+    await engine.dispose()
+
+
+async def add_probes(database: Database, *names: str) -> None:
+    """Write probes with these names, in this order."""
+    async with database.write() as session:
+        session.add_all([Probe(name=name) for name in names])
+
+
+async def delete_all(database: Database) -> None:
+    """Delete what earlier tests left."""
+    async with database.write() as session:
+        await session.execute(delete(Probe))
+        await session.execute(delete(IdempotencyRecord))
+
+
+async def names_of(database: Database) -> list[str]:
+    """The names of all probes that persisted, in the order of their ids."""
+    async with database.read() as session:
+        return list((await session.scalars(select(Probe.name).order_by(Probe.id))).all())
+
+
+async def all_returned(database: Database) -> bool:
+    """Whether all connections are back in their pools; those of housekeeping get a moment."""
+    pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
+    for _ in range(50):
+        if not any(pool.checkedout() for pool in pools):
+            return True
+        await asyncio.sleep(0.01)
+    return False

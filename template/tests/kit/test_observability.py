@@ -1,0 +1,240 @@
+"""What the logs tell: one line for each request, an id to find all others by, and no secrets."""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import ASGITransport, AsyncClient
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from app.api import PREFIX
+from app.kit.answers import DEFAULT_URL
+from app.kit.db.error_kinds import ErrorKind
+from app.kit.observability.access_log import request_id
+from app.kit.web.transaction import WriteSession
+from app.main import create_app
+from tests.kit import probe
+from tests.kit.faults import unreachable_url
+from tests.kit.fixtures import client_of, make_settings, running_app
+from tests.kit.processes import end, free_port, start, wait_until_it_answers
+from tests.kit.server import DatabaseServer
+
+SECRET = "s3cr3t"
+# A route that reads from the database and needs no parameters.
+READS = next(
+    path
+    for path, operations in create_app(make_settings(str(DEFAULT_URL))).openapi()["paths"].items()
+    if path.startswith(PREFIX) and "{" not in path and "get" in operations
+)
+
+
+def access_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What was logged of each request."""
+    return [vars(record) for record in caplog.records if record.name == "app.access"]
+
+
+@pytest.fixture(autouse=True)
+def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="app")
+
+
+async def test_every_request_has_an_id_of_its_own(client: AsyncClient) -> None:
+    ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(3)}
+
+    assert len(ids) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", identifier) for identifier in ids)
+
+
+@pytest.mark.parametrize(
+    "given", ["1", "a" * 128, "Root=1-67891233-abcdef01", "8f14e45f-ceea-4c1d"]
+)
+async def test_id_of_the_client_is_taken_and_given_back(client: AsyncClient, given: str) -> None:
+    response = await client.get("/nowhere", headers={"X-Request-ID": given})
+
+    assert response.headers.get_list("x-request-id") == [given]
+    assert response.json()["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a b", "a\tb", '"', "{}", "<b>"])
+async def test_id_that_could_do_harm_is_replaced(client: AsyncClient, given: str) -> None:
+    response = await client.get("/nowhere", headers={"X-Request-ID": given})
+
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
+
+
+async def test_request_is_one_line_without_what_the_client_sent(
+    client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.get(f"/health/live?token={SECRET}", headers={"Authorization": SECRET})
+    await client.get(f"/{SECRET}")
+
+    known, unknown = access_lines(caplog)
+    assert (known["method"], known["route"], known["status"]) == ("GET", "/health/live", 200)
+    assert known["bytes"] == len('{"status":"ok"}')
+    assert 0 < known["duration_ms"] < 10_000
+    assert (unknown["route"], unknown["status"]) == (None, 404)
+    assert SECRET not in caplog.text
+
+
+async def test_route_is_named_with_its_prefix_and_without_values(
+    probe_client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await probe_client.get("/probes/5")
+    await probe_client.get("/probes/6")
+    await probe_client.put("/probes")
+
+    lines = [(line["method"], line["route"], line["status"]) for line in access_lines(caplog)]
+    assert lines == [
+        ("GET", "/probes/{probe_id}", 404),
+        ("GET", "/probes/{probe_id}", 404),
+        ("PUT", "/probes", 405),
+    ]
+
+
+async def test_failure_is_logged_and_answered_with_its_id(
+    live_probe_app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = []
+
+    @probe.add_route(live_probe_app)
+    async def fail_at_work() -> None:
+        seen.append(request_id.get())
+        raise LookupError
+
+    transport = ASGITransport(live_probe_app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.post("/fail_at_work", headers={"X-Request-ID": "mine"})
+
+    assert response.status_code == 500
+    assert seen == ["mine"]
+    assert response.headers.get_list("x-request-id") == ["mine"]
+    assert response.json()["request_id"] == "mine"
+    assert [line["status"] for line in access_lines(caplog)] == [500]
+
+
+async def test_database_error_is_logged_with_operation_and_kind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(
+        unreachable_url(tmp_path), database_connect_timeout=0.2, database_retry_timeout=0
+    )
+    async with running_app(settings) as app, client_of(app) as client:
+        app.include_router(probe.router)
+        response = await client.get(f"/probes/5?token={SECRET}")
+
+    assert response.status_code == 503
+    logged = [vars(record) for record in caplog.records if record.name == "app.kit.web.problems"]
+    assert [line["operation"] for line in logged] == ["GET /probes/{probe_id}"]
+    assert logged[0]["kind"] in ErrorKind.__members__
+    assert SECRET not in caplog.text
+
+
+async def test_database_error_of_no_known_kind_is_logged_without_its_values(
+    live_probe_app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    @probe.add_route(live_probe_app)
+    async def meet_a_new_error(session: WriteSession) -> None:
+        await session.execute(text("SELECT 1"))
+        raise IntegrityError("INSERT", None, Exception(f"DETAIL: Key ({SECRET}) exists"))
+
+    async with client_of(live_probe_app) as client:
+        response = await client.post("/meet_a_new_error")
+
+    assert response.status_code == 500
+    assert response.headers.get_list("x-request-id") == [response.json()["request_id"]]
+    assert "IntegrityError from Exception" in caplog.text
+    assert "in meet_a_new_error" in caplog.text
+    assert SECRET not in caplog.text
+
+
+COMMANDS = {
+    "python -m app, two workers": ("-m", "app"),
+    "uvicorn": ("-m", "uvicorn", "app.main:app", "--port", "{port}"),
+    "fastapi run": ("-m", "fastapi", "run", "--entrypoint", "app.main:app", "--port", "{port}"),
+}
+
+
+@pytest.fixture(scope="module")
+async def outputs(
+    server: DatabaseServer, migrated_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, str]]:
+    """What the service, started in each way, printed until it was ended."""
+    url = server.clone_database(migrated_url, "observed")
+    directory = tmp_path_factory.mktemp("observed")
+    yield {command: await printed(command, url, directory) for command in COMMANDS}
+    server.drop_database(url)
+
+
+async def printed(command: str, url: str, directory: Path) -> str:
+    """Start a server, send it a request and some nonsense, and end it."""
+    port = free_port()
+    process = await start(
+        directory,
+        *(argument.format(port=port) for argument in COMMANDS[command]),
+        DATABASE_URL=url,
+        DATABASE_ECHO="true",
+        ENVIRONMENT="prod",
+        PORT=str(port),
+        WORKERS="2" if "two workers" in command else "1",
+    )
+    try:
+        await wait_until_it_answers(process, port)
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await client.get(READS, headers={"X-Request-ID": "mine"})
+            await client.get(f"/nowhere?token={SECRET}")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"nonsense\r\n\r\n")
+        await reader.read()
+        writer.close()
+        process.terminate()
+        async with asyncio.timeout(15):
+            return (await process.communicate())[0].decode()
+    finally:
+        await end(process)
+
+
+def logged(output: str) -> list[dict[str, Any]]:
+    """The lines that are JSON."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_request_is_logged_once_whatever_starts_the_server(
+    command: str, outputs: dict[str, str]
+) -> None:
+    output = outputs[command]
+    requests = [line for line in logged(output) if line["logger"] == "app.access"]
+
+    assert [line["status"] for line in requests if line["route"] is None] == [404]
+    assert [line["request_id"] for line in requests if line["route"] == READS] == ["mine"]
+    assert len(re.findall(f"^.*(?:/health/|{READS})", output, re.MULTILINE)) == len(requests) - 1
+    assert "nowhere" not in output
+    assert SECRET not in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_the_server_says_is_logged_as_well(command: str, outputs: dict[str, str]) -> None:
+    lines = logged(outputs[command])
+
+    assert [line["level"] for line in lines if "Invalid HTTP" in line["message"]] == ["WARNING"]
+    assert "Shutting down" in {line["message"] for line in lines}
+    if command.startswith("python -m app"):
+        assert len(lines) == len(outputs[command].splitlines()), outputs[command]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_statements_are_logged_once_with_the_id_of_their_request(
+    command: str, outputs: dict[str, str]
+) -> None:
+    mine = [line for line in logged(outputs[command]) if line.get("request_id") == "mine"]
+
+    statements = [line["message"] for line in mine if line["message"].startswith("SELECT")]
+    assert statements
+    assert len(statements) == len(set(statements))

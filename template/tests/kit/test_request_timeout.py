@@ -1,0 +1,190 @@
+"""Requests that take too long are answered in time; what nobody waits for is not done."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.kit.middleware.body_limit import BodyLimitMiddleware
+from app.kit.middleware.request_timeout import RequestTimeoutMiddleware
+from tests.kit.waiting import Stopwatch, advance_clock
+
+
+class Exchange:
+    """A request to an application as a server makes it, and what came back."""
+
+    def __init__(self, app: ASGIApp, *, body: tuple[bytes, ...] | None = None) -> None:
+        self.messages: list[Message] = []
+        self.answered = asyncio.Event()
+        self.disconnected = asyncio.Event()
+        self._chunks = list(body or ())
+        headers = [] if body is None else [(b"transfer-encoding", b"chunked")]
+        scope: Scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "query_string": b"",
+            "headers": headers,
+        }
+        self.task = asyncio.ensure_future(self._run(app, scope))
+
+    async def _run(self, app: ASGIApp, scope: Scope) -> None:
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        if self._chunks:
+            return {"type": "http.request", "body": self._chunks.pop(0), "more_body": True}
+        await self.disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        self.messages.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.answered.set()
+
+    @property
+    def status(self) -> int | None:
+        """The status of the answer, if there is one."""
+        return self.messages[0]["status"] if self.messages else None
+
+
+async def test_request_that_takes_too_long_is_answered_before_its_cleanup() -> None:
+    may_clean_up = asyncio.Event()
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await may_clean_up.wait()
+
+    exchange = Exchange(RequestTimeoutMiddleware(hang, 0.1))
+    with Stopwatch() as watch:
+        async with asyncio.timeout(60):
+            await exchange.answered.wait()
+
+    assert exchange.status == 504
+    assert watch.seconds < 0.3
+    assert not exchange.task.done()
+    may_clean_up.set()
+    await exchange.task
+    # Whatever the application says after that, the client has its answer.
+    assert [message["type"] for message in exchange.messages] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+
+
+async def test_what_fails_after_its_end_is_no_second_answer() -> None:
+    async def fail_when_told_to_end(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise RuntimeError("a bug") from None
+
+    exchange = Exchange(RequestTimeoutMiddleware(fail_when_told_to_end, 0.05))
+    await exchange.task
+
+    assert exchange.status == 504
+    assert len(exchange.messages) == 2
+
+
+async def test_answer_that_cannot_be_sent_is_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            raise ValueError("what the client sent")
+        except ValueError:
+            await send({"type": "http.response.start", "status": 422, "headers": []})
+
+    class ClosedTransport(Exchange):
+        async def _send(self, message: Message) -> None:
+            raise RuntimeError("the handler is closed")
+
+    await ClosedTransport(RequestTimeoutMiddleware(answer, 30)).task
+
+    assert "RuntimeError" in caplog.text
+    assert "what the client sent" not in caplog.text
+
+
+async def test_request_whose_client_hung_up_is_ended() -> None:
+    ended = asyncio.Event()
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    exchange = Exchange(RequestTimeoutMiddleware(hang, 30))
+    exchange.disconnected.set()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    await exchange.task
+
+    assert exchange.messages == []
+
+
+async def test_server_may_cancel_a_request_at_any_time() -> None:
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(60)
+
+    exchange = Exchange(RequestTimeoutMiddleware(hang, 30))
+    await asyncio.sleep(0)
+    exchange.task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.task
+
+
+def test_answer_that_has_begun_may_take_any_time() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"."
+            await advance_clock(20)
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(parts())(scope, receive, send)
+
+    async def main() -> Exchange:
+        exchange = Exchange(RequestTimeoutMiddleware(stream, 30))
+        await exchange.task
+        return exchange
+
+    body = b"".join(message.get("body", b"") for message in asyncio.run(main()).messages)
+    assert body == b"...."
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(20, 204), (40, 504)])
+def test_time_of_the_body_does_not_count(seconds: float, status: int) -> None:
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(3):
+            await advance_clock(seconds)
+            await receive()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> Exchange:
+        exchange = Exchange(RequestTimeoutMiddleware(read, 30), body=(b"a", b"b", b"c"))
+        await exchange.task
+        return exchange
+
+    assert asyncio.run(main()).status == status
+
+
+async def test_body_that_does_not_arrive_in_time_is_408() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    exchange = Exchange(BodyLimitMiddleware(app, max_bytes=1000, seconds=0.1), body=(b"{",))
+    await exchange.task
+
+    assert exchange.status == 408
+    headers = dict(exchange.messages[0]["headers"])
+    assert headers[b"connection"] == b"close"

@@ -1,0 +1,191 @@
+"""Settings: where they come from, and what is said about a wrong one."""
+
+import asyncio
+import string
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import make_url
+
+from app.kit.answers import DEFAULT_URL, DRIVER
+from app.kit.settings import BACKEND, SettingsError, parse_database_url
+from app.settings import Settings
+from tests.kit.processes import run
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without settings, in a directory without files."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def error_of(**values: Any) -> str:
+    """The message about wrong values."""
+    with pytest.raises(SettingsError) as error:
+        Settings.load(**values)
+    assert error.value.__cause__ is None
+    assert SECRET not in repr(error.value)
+    return str(error.value)
+
+
+def test_service_starts_with_nothing_set() -> None:
+    settings = Settings.load()
+
+    assert settings.environment == "dev"
+    assert settings.database_url == make_url(DEFAULT_URL)
+
+
+def test_name_of_a_variable_is_the_name_of_its_field_in_capitals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values: dict[str, tuple[str, object]] = {
+        "TITLE": ("Other", "Other"),
+        "ENVIRONMENT": ("prod", "prod"),
+        "HOST": ("::1", "::1"),
+        "PORT": ("9000", 9000),
+        "WORKERS": ("3", 3),
+        "DATABASE_POOL_SIZE": ("7", 7),
+        "DATABASE_MAX_OVERFLOW": ("0", 0),
+        "DATABASE_POOL_TIMEOUT": ("2.5", 2.5),
+        "DATABASE_POOL_RECYCLE": ("-1", -1),
+        "DATABASE_POOL_PRE_PING": ("true", True),
+        "DATABASE_ECHO": ("1", True),
+        "MAX_BODY_BYTES": ("1024", 1024),
+        "LOG_LEVEL": ("warning", "WARNING"),
+        "LOG_FORMAT": ("json", "json"),
+    }
+    for name, (text, _) in values.items():
+        monkeypatch.setenv(name, text)
+
+    settings = Settings.load()
+
+    read = {name: getattr(settings, name.lower()) for name in values}
+    assert read == {name: value for name, (_, value) in values.items()}
+
+
+def test_process_wins_over_file_of_the_environment_wins_over_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PORT=1\nWORKERS=1\nDATABASE_POOL_SIZE=1\n")
+    (tmp_path / ".env.prod").write_text("PORT=2\nWORKERS=2\n")
+    (tmp_path / ".env.test").write_text("PORT=4\nWORKERS=4\n")
+    monkeypatch.setenv("ENVIRONMENT", "prod")
+    monkeypatch.setenv("PORT", "3")
+
+    settings = Settings.load()
+
+    assert (settings.port, settings.workers, settings.database_pool_size) == (3, 2, 1)
+
+
+def test_file_may_choose_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ENVIRONMENT=prod\nPORT=1\n")
+    (tmp_path / ".env.prod").write_text("PORT=2\n")
+
+    settings = Settings.load()
+
+    assert (settings.environment, settings.port) == ("prod", 2)
+
+
+OTHER = "mssql+aioodbc"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DATABASE_POOL_SIZE", 0, "greater than or equal to 1"),
+        ("DATABASE_POOL_SIZE", "many", "valid integer"),
+        ("DATABASE_MAX_OVERFLOW", -1, "greater than or equal to 0"),
+        ("DATABASE_POOL_TIMEOUT", 0, "greater than 0"),
+        ("DATABASE_POOL_RECYCLE", -2, "greater than or equal to -1"),
+        ("PORT", 65536, "less than or equal to 65535"),
+        ("WORKERS", 0, "greater than or equal to 1"),
+        ("ENVIRONMENT", "staging", "'dev', 'test' or 'prod'"),
+        ("DATABASE_URL", f"{OTHER}://u:{SECRET}@h/d", f"generated for {DRIVER}, not {OTHER}"),
+        ("DATABASE_URL", f"{OTHER}://u:{SECRET}@h/d", f"begins with {DRIVER}://"),
+        ("DATABASE_URL", f"{BACKEND}+other://u:{SECRET}@h/d", "copier update -d database="),
+        ("DATABASE_URL", f"u:{SECRET}@h/d", "Write it like"),
+        ("DATABASE_URL", f"{DRIVER}://u:{SECRET}@h:port/d", "percent-encoded"),
+        ("DATABASE_URL", "", "Write it like"),
+    ],
+)
+def test_wrong_setting_is_one_sentence_that_names_it(name: str, value: object, says: str) -> None:
+    message = error_of(**{name.lower(): value})
+
+    assert message.startswith(f"{name}: ")
+    assert says in message
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "is_json"),
+    [
+        ({"environment": "dev"}, False),
+        ({"environment": "prod"}, True),
+        ({"environment": "test", "log_format": "json"}, True),
+        ({"environment": "prod", "log_format": "text"}, False),
+    ],
+)
+def test_log_lines_are_json_in_prod_unless_told_otherwise(
+    values: dict[str, Any], is_json: bool
+) -> None:
+    assert Settings.load(**values).logs_json is is_json
+
+
+def test_several_wrong_settings_are_named_together() -> None:
+    lines = error_of(port=-1, workers=0).splitlines()
+
+    assert [line.partition(":")[0] for line in lines] == ["PORT", "WORKERS"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [({"environment": "prod"}, "ENVIRONMENT=prod"), ({"workers": 2}, "WORKERS=1")],
+)
+def test_forced_rollback_is_refused_where_it_would_do_harm(
+    values: dict[str, Any], says: str
+) -> None:
+    message = error_of(database_force_rollback=True, **values)
+
+    assert "DATABASE_FORCE_ROLLBACK" in message
+    assert says in message
+
+
+@pytest.mark.parametrize("character", [*string.punctuation, " ", "é", "€", "😀", "a%40b", "+%2B"])
+def test_password_survives_its_encoding(character: str) -> None:
+    password = f"{character}pass{character}"
+
+    url = parse_database_url(f"{DRIVER}://user:{quote(password, safe='')}@host/database")
+
+    assert url.password == password
+
+
+def test_password_shows_in_no_text_of_the_settings() -> None:
+    url = f"{BACKEND}://user:{SECRET}@host/database?password={SECRET}"
+    settings = Settings.load(database_url=url)
+
+    assert settings.database_url.password == SECRET
+    assert SECRET not in f"{settings} {settings!r}"
+
+
+COMMANDS = [["-m", "app"], ["-m", "uvicorn", "app.main:app"]]
+
+
+async def test_every_command_ends_with_the_sentence_alone(tmp_path: Path) -> None:
+    url = f"{OTHER}://user:{SECRET}@host/database"
+
+    results = await asyncio.gather(
+        *(run(tmp_path, *command, DATABASE_URL=url) for command in COMMANDS)
+    )
+
+    for code, output in results:
+        assert code == 1
+        assert output.startswith("DATABASE_URL: this service was generated for")
+        assert len(output.splitlines()) == 1
+        assert SECRET not in output

@@ -1,0 +1,47 @@
+"""Migrations: the SQL that they would run, and what is said when there is no database."""
+
+import re
+from pathlib import Path
+
+import pytest
+from alembic import command
+
+from app.kit.db import migrate
+from tests.kit.faults import unreachable_url
+from tests.kit.fixtures import make_settings
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    """What `alembic upgrade head --sql` prints."""
+    command.upgrade(migrate.alembic_config(), "head", sql=True)
+    return capsys.readouterr().out
+
+
+def test_sql_of_the_migrations_can_be_printed(printed: str) -> None:
+    assert "CREATE TABLE idempotency_keys" in printed
+    assert "INSERT INTO alembic_version" in printed
+    # SQL*Plus runs a statement when it sees a line with a slash.
+    statements = [part.strip() for part in re.split(r"^/$", printed, flags=re.MULTILINE)]
+    assert all(re.match(r"(--.*\n+)*(CREATE|ALTER|INSERT|UPDATE|DROP)|\Z", s) for s in statements)
+
+
+def test_printed_sql_has_no_parameters(printed: str) -> None:
+    assert not re.search(r":\w|%\(|\?", printed)
+
+
+def test_printed_tables_have_types_that_lose_nothing(printed: str) -> None:
+    assert "created_at TIMESTAMP WITH TIME ZONE NOT NULL" in printed
+    assert not re.search(r"\bDATE\b|\bDATETIME\b|SERIAL|\bTEXT\b", printed)
+
+
+def test_unreachable_database_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(unreachable_url(tmp_path), database_connect_timeout=1)
+    monkeypatch.setattr(migrate, "get_settings", lambda: settings)
+
+    with pytest.raises(SystemExit) as end:
+        migrate.main()
+
+    assert "DATABASE_URL right?" in str(end.value.code)

@@ -1,0 +1,158 @@
+"""Engines for SQLite.
+
+SQLite has one writer at a time and any number of readers. So the writing engine has a single
+connection, for which writers queue, and each transaction takes the write lock when it begins;
+readers have connections of their own and, thanks to the write-ahead log, wait for nobody.
+"""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from app.kit.db.pool import Role, pool_options
+from app.kit.db.sqlite_connection import connect
+from app.kit.settings import KitSettings, SettingsError
+
+# A database in memory that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
+# with a shared cache, a reader waits for a writer instead of failing.
+SHARED_MEMORY = "file:/memory"
+
+# A single statement sees one snapshot with or without a transaction, and to begin and to end one
+# takes a call of the driver's thread each.
+OUTSIDE_TRANSACTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
+
+def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
+    """Create the engine for a role. It opens no file before the first use.
+
+    Raises:
+        SettingsError: The folder of the database file does not exist.
+    """
+    url = settings.database_url
+    in_memory = url.database in (None, "", ":memory:")
+    if in_memory:
+        url = url.set(database=SHARED_MEMORY, query={"vfs": "memdb", "uri": "true"})
+    else:
+        _check_folder(url)
+    writes = role in ("write", "migrate")
+    engine = create_async_engine(
+        url,
+        **pool_options(settings, role),
+        echo=settings.database_echo,
+        # Values of statements belong in no log and in no traceback.
+        hide_parameters=True,
+        connect_args={
+            "async_creator_fn": connect,
+            "timeout": settings.database_lock_timeout,
+            "statement_timeout": None if role == "migrate" else settings.database_statement_timeout,
+        },
+        **({} if writes else OUTSIDE_TRANSACTIONS),
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, record: object) -> None:
+        # The driver would begin transactions by rules of its own, too late for SELECT and DDL.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        _use_write_ahead_log(cursor, settings.database_lock_timeout)
+        # A migration that rebuilds a table drops the old one, and with it what refers to it.
+        cursor.execute(f"PRAGMA foreign_keys={'OFF' if role == 'migrate' else 'ON'}")
+        cursor.execute(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if writes:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif options.get("isolation_level") == "SERIALIZABLE":
+            connection.exec_driver_sql("BEGIN DEFERRED")
+
+    event.listen(engine.sync_engine, "commit", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _clear_up)
+    event.listen(engine.sync_engine, "invalidate", _release_locks)
+    if in_memory:
+        _keep_in_memory(engine)
+    return engine
+
+
+@asynccontextmanager
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Let one process at a time change the schema: its transaction holds SQLite's write lock."""
+    yield
+
+
+async def try_lock(session: AsyncSession, name: str) -> bool:
+    """Take a lock until the transaction ends; True: the transaction is the only writer already."""
+    return True
+
+
+def abort(connection: Any) -> None:
+    """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
+    connection.abort()
+
+
+def _check_folder(url: URL) -> None:
+    database = url.database or ""
+    folder = Path(database).parent
+    if not database.startswith("file:") and not folder.is_dir():
+        raise SettingsError(
+            f"DATABASE_URL: the folder {folder.absolute()} does not exist. Create it, "
+            "or name a file in a folder that does (sqlite+aiosqlite:////absolute/path/app.db)."
+        )
+
+
+def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
+    # The database remembers it. When several connections to a new one say so at once, SQLite does
+    # not wait, as it does for all other locks.
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("ROLLBACK")
+
+
+def _refuse_closed(connection: Connection) -> None:
+    # SQLAlchemy would skip the COMMIT on a closed connection in silence.
+    driver = connection.connection.driver_connection
+    if driver is None or driver.closed:
+        connection.invalidate()
+        raise sqlite3.OperationalError("Connection closed")
+
+
+def _clear_up(context: ExceptionContext) -> BaseException | None:
+    error = context.original_exception
+    if isinstance(error, OverflowError | UnicodeEncodeError):
+        # The driver refuses what no column can hold by errors that SQLAlchemy does not know.
+        return DataError(None, None, error)
+    if isinstance(error, sqlite3.Error) and not context.statement and context.connection:
+        # A COMMIT that fails, for a deferred foreign key or a full disk, leaves SQLite's
+        # transaction open; SQLAlchemy takes it for ended, and the next one could not begin.
+        context.connection.connection.rollback()
+    return None
+
+
+def _release_locks(connection: Any, record: object, error: BaseException | None) -> None:
+    connection.driver_connection.roll_back_soon()
+
+
+def _keep_in_memory(engine: AsyncEngine) -> None:
+    # The database lives as long as a connection to it does.
+    anchor = sqlite3.connect(f"{SHARED_MEMORY}?vfs=memdb", uri=True, check_same_thread=False)
+
+    @event.listens_for(engine.sync_engine, "engine_disposed")
+    def close_anchor(engine: Engine) -> None:
+        anchor.close()
