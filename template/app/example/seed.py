@@ -8,13 +8,14 @@ import sys
 from decimal import Decimal
 
 from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import app.models  # noqa: F401  (services of one feature refer to models of others)
 from app.example.favorites.service import add_favorite
 from app.example.items.service import create_item, create_items
 from app.example.users.models import User
 from app.example.users.service import create_user
-from app.kit.db import Database, UnitOfWork
+from app.kit.db import Database
 from app.kit.script import run
 from app.settings import Settings
 
@@ -30,8 +31,7 @@ async def seed(database: Database, number: int) -> int:
 
         # One transaction for each batch: short enough to let others write, and run again as a whole
         # if it loses against one of them.
-        async def work(unit: UnitOfWork, wanted: range = wanted) -> int:
-            session = await unit.write()
+        async def work(session: AsyncSession, wanted: range = wanted) -> int:
             names = {f"example-{n:06}": n for n in wanted}
             existing = set(await session.scalars(EXISTING, {"names": list(names)}))
             missing = {name: n for name, n in names.items() if name not in existing}

@@ -119,7 +119,7 @@ def test_headers_are_documented(document: dict[str, Any]) -> None:
             answers = operation["responses"]
             assert all("X-Request-ID" in answer["headers"] for answer in answers.values())
             keys = {"$ref": "#/components/parameters/Idempotency-Key"}
-            assert (keys in operation.get("parameters", [])) is (method == "post")
+            assert (keys in operation.get("parameters", [])) is (method in ("post", "patch"))
             if operation["operationId"] in ("create_user", "create_item", "create_transfer"):
                 assert "Location" in answers["201"]["headers"]
             if operation["operationId"] in OPERATIONS:

@@ -131,7 +131,13 @@ async def test_expired_answers_are_deleted(live_probe_database: Database) -> Non
         for key, age in {"old": EXPIRED, "new": timedelta(0)}.items():
             session.add(
                 IdempotencyRecord(
-                    key=key, fingerprint="", status=201, body=b"", created_at=utc_now() - age
+                    key=key,
+                    fingerprint="",
+                    principal="",
+                    status=201,
+                    headers="{}",
+                    body=b"",
+                    created_at=utc_now() - age,
                 )
             )
 

@@ -11,7 +11,8 @@ from httpx2 import AsyncClient, Limits
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from app.kit.db.database import Database, UnitOfWork
+from app.kit.db.database import Database
+from app.kit.db.unit_of_work import UnitOfWork
 from tests.kit.faults import lose_connection
 from tests.kit.fixtures import client_of
 from tests.kit.probe import all_returned
@@ -91,7 +92,7 @@ async def test_repeated_transactions_are_counted(live_app: FastAPI) -> None:
             await lose_connection(session)
             await session.execute(text("SELECT 1"))
 
-    await live_app.state.database.run_transaction(work)
+    await live_app.state.database.run_unit(work)
     async with client_of(live_app) as client:
         samples = await scrape(client)
         again = await scrape(client)

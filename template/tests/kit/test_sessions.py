@@ -7,24 +7,40 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import Executable, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import app.models  # noqa: F401  (all of them)
 from app.kit.db.base import Base
-from app.kit.db.database import Database, UnitOfWork
+from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
 from app.kit.db.sessions import ReadOnlySessionError
+from app.kit.db.unit_of_work import UnitOfWork
 from app.kit.web.transaction import WriteSession
 from tests.kit.faults import lose_connection
 from tests.kit.probe import Probe, add_probes, add_route, all_returned, names_of
 
 
-async def test_flush_of_a_reading_session_is_refused(probe_database: Database) -> None:
+async def test_reading_session_has_nothing_that_writes(probe_database: Database) -> None:
     async with probe_database.read() as reading:
         session: Any = reading  # The type checker refuses it already.
-        session.add(Probe(name="refused"))
-        with pytest.raises(ReadOnlySessionError, match="got a Probe to write; use WriteSession"):
-            await session.flush()
+        with pytest.raises(ReadOnlySessionError, match="has no `add`; use WriteSession"):
+            session.add(Probe(name="refused"))
+
+
+async def test_change_of_an_entity_that_was_loaded_for_reading_is_refused(
+    live_probe_database: Database,
+) -> None:
+    await add_probes(live_probe_database, "loaded")
+
+    async def change() -> None:
+        async with live_probe_database.read() as session:
+            probe = (await session.scalars(select(Probe))).one()
+            probe.name = "changed"
+
+    with pytest.raises(ReadOnlySessionError, match="use WriteSession"):
+        await change()
+    assert await names_of(live_probe_database) == ["loaded"]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +138,8 @@ async def test_what_was_written_stays_readable_after_the_commit(
 async def test_run_repeats_work_as_a_whole(live_probe_database: Database) -> None:
     attempts = []
 
-    async def work(unit: UnitOfWork) -> str:
-        attempts.append(unit)
-        session = await unit.write()
+    async def work(session: AsyncSession) -> str:
+        attempts.append(session)
         session.add(Probe(name=f"attempt {len(attempts)}"))
         await session.flush()
         if len(attempts) == 1:
@@ -139,9 +154,9 @@ async def test_run_does_not_repeat_what_would_fail_again(live_probe_database: Da
     await add_probes(live_probe_database, "taken")
     attempts = []
 
-    async def work(unit: UnitOfWork) -> None:
-        attempts.append(unit)
-        (await unit.write()).add(Probe(name="taken"))
+    async def work(session: AsyncSession) -> None:
+        attempts.append(session)
+        session.add(Probe(name="taken"))
 
     with pytest.raises(DBAPIError) as conflict:
         await live_probe_database.run_transaction(work)
@@ -155,6 +170,6 @@ async def test_run_writes_nothing_when_told_to_roll_back(live_probe_database: Da
         (await unit.write()).add(Probe(name="lost"))
         unit.rollback_only = True
 
-    await live_probe_database.run_transaction(work)
+    await live_probe_database.run_unit(work)
 
     assert await names_of(live_probe_database) == []

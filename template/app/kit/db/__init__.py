@@ -9,11 +9,11 @@ from app.kit.db.base import (
     UTCDateTime,
     utc_now,
 )
-from app.kit.db.database import Database, UnitOfWork
+from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import AmbiguousCommitError, DatabaseUnavailableError, classify
 from app.kit.db.pagination import Page, PageRequest, Row, fetch_page, fetch_rows, paged
-from app.kit.db.sessions import AsyncReadSession, ReadOnlySessionError
+from app.kit.db.sessions import AsyncReadSession, ReadOnlySessionError, TransactionControlError
 
 __all__ = [
     "NEVER_REUSE_IDS",
@@ -30,8 +30,8 @@ __all__ = [
     "PageRequest",
     "ReadOnlySessionError",
     "Row",
+    "TransactionControlError",
     "UTCDateTime",
-    "UnitOfWork",
     "classify",
     "fetch_page",
     "fetch_rows",

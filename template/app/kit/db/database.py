@@ -6,12 +6,11 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import NamedTuple, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
 
 from app.kit.db.admission import AdmissionQueue
 from app.kit.db.engine import create_engine
@@ -19,118 +18,34 @@ from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import AmbiguousCommitError, DatabaseUnavailableError, classify
 from app.kit.db.health_probe import ConnectionRegistry, close
 from app.kit.db.monitor import PrimaryMonitor
-from app.kit.db.pool import admission_queue
-from app.kit.db.sessions import AsyncReadSession, ReadOnlySession, ReadOnlySessionError
+from app.kit.db.pool import Isolation, admission_queue
+from app.kit.db.sessions import (
+    AsyncReadSession,
+    ReadOnlySession,
+    ReadOnlySessionError,
+    TransactionControlError,
+    WriteSession,
+)
+from app.kit.db.unit_of_work import (
+    SessionFactory,
+    UnitOfWork,
+    WritesAfterReadingError,
+    WritingSession,
+    note_failures,
+)
 from app.kit.settings import KitSettings
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SHARED = (
+    "all of them share one connection, because everything is rolled back in the end "
+    "(DATABASE_FORCE_ROLLBACK, or the fixture `client`). In a test, use `live_client`"
+)
 
-class SessionFactory(NamedTuple):
-    """The sessions on one engine."""
-
-    new: Callable[[], AsyncSession]
-    queue: AdmissionQueue
-    """As many as the engine has connections."""
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncSession]:
-        """A session, closed at the end of the block."""
-        async with self.queue.take(), self.new() as session:
-            yield session
-
-
-class UnitOfWork:
-    """The sessions of one piece of work, which hold at most one connection together."""
-
-    def __init__(self, writers: SessionFactory, readers: SessionFactory) -> None:
-        self._writers = writers
-        self._readers = readers
-        self._slot: AdmissionQueue | None = None
-        self._write: AsyncSession | None = None
-        self._read: AsyncSession | None = None
-        self.commit_sent = False
-        self.rollback_only = False
-        """Set it to have everything rolled back although nothing is raised."""
-
-    async def write(self) -> AsyncSession:
-        """The session that may write, the same at every call."""
-        if self._write is None:
-            if self._read is not None:
-                # A work that held one connection while it waits for a second could wait for another
-                # one that does the same.
-                await self._read.commit()
-                self._release_slot()
-            await self._acquire_slot(self._writers.queue)
-            self._write = self._writers.new()
-            self._join()
-        return self._write
-
-    async def read(self) -> AsyncReadSession:
-        """The session that cannot write, the same at every call."""
-        if self._read is None:
-            if self._write is None:
-                await self._acquire_slot(self._readers.queue)
-            self._read = self._readers.new()
-            self._join()
-        return self._read
-
-    async def _acquire_slot(self, queue: AdmissionQueue) -> None:
-        await queue.acquire()
-        self._slot = queue
-
-    def _release_slot(self) -> None:
-        if self._slot is not None:
-            self._slot.release()
-            self._slot = None
-
-    def _join(self) -> None:
-        if self._read is not None and self._write is not None:
-            self._read.sync_session.info["writer"] = self._write
-            # A savepoint of its own would end with the writer's, and then could not be ended.
-            self._read.sync_session.join_transaction_mode = "rollback_only"
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether no session for writing was asked for."""
-        return self._write is None
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is anything to commit."""
-        return self._write is not None and self._write.in_transaction()
-
-    async def commit(self) -> None:
-        """Commit what was written."""
-        if self._write is not None and self.writes and not self.rollback_only:
-            await self._write.run_sync(self._flush_and_commit)
-
-    def _flush_and_commit(self, session: Session) -> None:
-        session.flush()
-        self.commit_sent = True
-        session.commit()
-
-    async def close(self) -> None:
-        """Return the connection; what was not committed is rolled back."""
-        try:
-            if self._read is not None:
-                await _close(self._read)
-        finally:
-            try:
-                if self._write is not None:
-                    await _close(self._write)
-            finally:
-                self._release_slot()
-
-
-async def _close(session: AsyncSession) -> None:
-    try:
-        await session.close()
-    except DBAPIError:
-        # The connection is gone, and with it all that was not committed.
-        await session.invalidate()
+JOIN_BY_DEFAULT: Any = {"join_transaction_mode": "conditional_savepoint"}
+JOIN_BY_SAVEPOINT: Any = {"join_transaction_mode": "create_savepoint"}
 
 
 class Database:
@@ -144,21 +59,23 @@ class Database:
         self.settings = settings
         self.writer = create_engine(settings, "write")
         self.reader = create_engine(settings, "read")
-        # expire_on_commit: what was loaded stays readable after COMMIT, when the answer is made.
+        note_failures(self.writer)
+        # expire_on_commit: what was loaded stays readable after COMMIT, when the response is made.
         # close_resets_only: a session that is used after its end raises, instead of silently
         # opening a connection that nobody returns.
         self._new_write_session = async_sessionmaker(
-            self.writer, expire_on_commit=False, close_resets_only=False
-        )
-        self._new_read_session = async_sessionmaker(
-            self.reader,
+            self.writer,
+            class_=WriteSession,
+            sync_session_class=WritingSession,
             expire_on_commit=False,
             close_resets_only=False,
-            sync_session_class=ReadOnlySession,
+        )
+        self._new_read_session = async_sessionmaker(
+            self.reader, sync_session_class=ReadOnlySession, expire_on_commit=False
         )
         self._writers = SessionFactory(self._new_write_session, admission_queue(settings, "write"))
         self._readers = SessionFactory(self._new_read_session, admission_queue(settings, "read"))
-        self._exclusive: AbstractAsyncContextManager[object] = nullcontext()
+        self._shared: _SharedConnection | None = None
         self._writes_refused = False
         self._registry = ConnectionRegistry(self.writer, self.reader)
         self.monitor = PrimaryMonitor(settings, self._is_busy, self._shed_and_abort)
@@ -168,44 +85,80 @@ class Database:
         """How often the connection was lost while COMMIT was on its way."""
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncReadSession]:
-        """A session for reading, outside a request: scripts and background jobs."""
-        async with self._exclusive, self._readers.open() as session:
-            yield session
+    async def read(self, *, isolation: Isolation | None = None) -> AsyncIterator[AsyncReadSession]:
+        """A session for reading, for jobs, streams and scripts.
+
+        Each statement takes a connection and returns it. With an `isolation`, all statements of the
+        block are one transaction on one connection.
+        """
+        async with self._work(self._unit(writes=False, isolation=isolation)) as unit:
+            yield await unit.read()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, isolation: Isolation | None = None) -> AsyncIterator[AsyncSession]:
         """A session whose transaction is committed at the end of the block, or rolled back if the
-        block raises: scripts and background jobs. It is not tried again; `run_transaction` is."""
-        async with self._exclusive, self._writers.open() as session:
-            yield session
-            await session.commit()
+        block raises: for jobs, streams and scripts. It is not retried; `run_transaction` is.
 
-    async def run_transaction(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        Raises:
+            AmbiguousCommitError: The connection was lost while COMMIT was on its way.
+        """
+        async with self._work(self._unit(writes=True, isolation=isolation)) as unit:
+            yield await unit.write()
+
+    async def run_transaction(
+        self, work: Callable[[AsyncSession], Awaitable[T]], *, isolation: Isolation | None = None
+    ) -> T:
         """Run work in one transaction, committed when this returns.
 
-        It is run again from its beginning when the database undid it for reasons that pass:
-        it lost against another transaction, or the connection broke before COMMIT was sent. So it
+        The work is run again from its beginning when the database undid it for a reason that
+        passes: a deadlock, a serialization failure, a connection lost before COMMIT was sent. So it
         should change nothing but the database and what it returns.
 
         Raises:
-            AmbiguousCommitError: The connection broke while COMMIT was on its way.
-            DatabaseUnavailableError: It has been away for a while; nothing was tried.
+            AmbiguousCommitError: The connection was lost while COMMIT was on its way.
+            DatabaseUnavailableError: It has been unavailable for a while; nothing was tried.
             Exception: What the work or the database raised; nothing was written.
+        """
+
+        async def run(unit: UnitOfWork) -> T:
+            return await work(await unit.write())
+
+        return await self.run_unit(run, writes=True, isolation=isolation)
+
+    async def run_unit(
+        self,
+        work: Callable[[UnitOfWork], Awaitable[T]],
+        *,
+        writes: bool = False,
+        isolation: Isolation | None = None,
+        from_primary: bool = False,
+        retries: bool = True,
+    ) -> T:
+        """Run a unit of work to its commit, and again as `run_transaction` does.
+
+        Args:
+            work: It asks the unit for sessions.
+            writes: Whether it will ask for one that writes.
+            isolation: Of its transaction.
+            from_primary: Whether it must see what was written just now.
+            retries: Whether it may be run again.
         """
         give_up = time.monotonic() + self.settings.database_retry_timeout
         pause = 0.01
         while True:
-            if self.monitor.is_unavailable:
-                raise DatabaseUnavailableError
-            unit = UnitOfWork(self._writers, self._readers)
+            unit = self._unit(writes=writes, isolation=isolation)
             try:
                 return await self._attempt(work, unit)
+            except WritesAfterReadingError:
+                writes = True
+                continue
             except AmbiguousCommitError:
                 raise
             except Exception as error:
-                kind = classify(error)
-                if kind is None or not kind.retryable or time.monotonic() + pause > give_up:
+                # What a unit without a session raises is not about its transaction.
+                kind = None if unit.is_new else classify(error)
+                retryable = retries and kind is not None and kind.retryable
+                if kind is None or not retryable or time.monotonic() + pause > give_up:
                     raise
                 logger.info("transaction retried: %s", kind.name, extra={"kind": kind.name})
                 self.retries[kind] += 1
@@ -213,27 +166,53 @@ class Database:
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 0.5)
 
+    def _unit(self, *, writes: bool, isolation: Isolation | None) -> UnitOfWork:
+        if isolation is not None and self._shared is not None:
+            raise TransactionControlError(f"an isolation level was asked for where {SHARED}")
+        return UnitOfWork(
+            self._writers, self._readers, writes=writes, isolation=isolation, check=self._check
+        )
+
+    def _check(self) -> None:
+        """Refuse to wait for a database that has been unavailable for a while."""
+        if self.monitor.is_unavailable:
+            raise DatabaseUnavailableError
+
     async def _attempt(self, work: Callable[[UnitOfWork], Awaitable[T]], unit: UnitOfWork) -> T:
-        async with self._exclusive:
+        async with self._work(unit):
+            return await work(unit)
+
+    @asynccontextmanager
+    async def _work(self, unit: UnitOfWork) -> AsyncIterator[UnitOfWork]:
+        """Commit a unit of work at the end of the block, unless the block raises; end it anyway."""
+        shared = self._shared
+        if shared is not None:
+            await shared.acquire()
+        try:
+            yield unit
+            await unit.commit()
+            if self._writes_refused and unit.commit_sent:
+                await self._reconnect_readers()
+        except Exception as error:
+            kind = classify(error)
+            if kind is None and isinstance(error, SQLAlchemyError) and unit.failure is not None:
+                # What came after a caught error: that the transaction has failed.
+                raise unit.failure from error
+            if unit.commit_sent and kind in (ErrorKind.DISCONNECTED, ErrorKind.TIMEOUT):
+                self.ambiguous_commits += 1
+                raise AmbiguousCommitError from error
+            if kind is ErrorKind.READ_ONLY and unit.writes:
+                self._writes_refused = True
+            elif kind is ErrorKind.READ_ONLY:
+                # The database is well; the code is not.
+                raise ReadOnlySessionError("SQL that writes got a ReadSession") from error
+            raise
+        finally:
             try:
-                result = await work(unit)
-                await unit.commit()
-                if self._writes_refused and unit.commit_sent:
-                    await self._reconnect_readers()
-                return result
-            except Exception as error:
-                kind = classify(error)
-                if unit.commit_sent and kind in (ErrorKind.DISCONNECTED, ErrorKind.TIMEOUT):
-                    self.ambiguous_commits += 1
-                    raise AmbiguousCommitError from error
-                if kind is ErrorKind.READ_ONLY and not unit.is_read_only:
-                    self._writes_refused = True
-                elif kind is ErrorKind.READ_ONLY:
-                    # The database is well; the code is not.
-                    raise ReadOnlySessionError("SQL that writes got a ReadSession") from error
-                raise
-            finally:
                 await unit.close()
+            finally:
+                if shared is not None:
+                    shared.release()
 
     @asynccontextmanager
     async def force_rollback(self) -> AsyncIterator[None]:
@@ -241,18 +220,17 @@ class Database:
 
         All sessions share one connection and take turns; their commits are savepoints.
         """
-        exclusive, self._exclusive = self._exclusive, asyncio.Lock()
-        factories = (self._new_write_session, self._new_read_session)
         async with self.writer.connect() as connection:
             transaction = await connection.begin()
-            for factory in factories:
-                factory.configure(bind=connection, join_transaction_mode="create_savepoint")
+            self._new_write_session.configure(bind=connection, **JOIN_BY_SAVEPOINT)
+            self._new_read_session.configure(bind=connection, **JOIN_BY_SAVEPOINT)
+            self._shared = _SharedConnection(self.settings.database_pool_timeout)
             try:
                 yield
             finally:
-                for factory, engine in zip(factories, (self.writer, self.reader), strict=True):
-                    factory.configure(bind=engine, join_transaction_mode="conditional_savepoint")
-                self._exclusive = exclusive
+                self._shared = None
+                self._new_write_session.configure(bind=self.writer, **JOIN_BY_DEFAULT)
+                self._new_read_session.configure(bind=self.reader, **JOIN_BY_DEFAULT)
                 await transaction.rollback()
 
     async def run_maintenance(self) -> None:
@@ -289,7 +267,7 @@ class Database:
         return self._writers.queue.in_use + self._readers.queue.in_use > 0
 
     async def _reconnect_readers(self) -> None:
-        """Have readers connect anew, as writers did who were refused and are in_use now: after a
+        """Have readers connect anew, as writers did who were refused and are accepted now: after a
         failover the former primary may live on, and what is read there grow old."""
         self._writes_refused = False
         await close(self.reader, self._registry)
@@ -298,3 +276,35 @@ class Database:
         for sessions in (self._writers, self._readers):
             sessions.queue.shed()
         self._registry.abort_all()
+
+
+class _SharedConnection:
+    """The right to use the connection that all sessions share while everything is rolled back."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._holder: asyncio.Task[object] | None = None
+
+    async def acquire(self) -> None:
+        """Wait for the turn of this unit of work.
+
+        Raises:
+            TransactionControlError: It would wait for a unit of work that waits for this one.
+        """
+        task = asyncio.current_task()
+        try:
+            if self._holder is task:
+                raise TimeoutError
+            async with asyncio.timeout(self._timeout):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise TransactionControlError(
+                f"a unit of work began inside another one, where {SHARED}"
+            ) from None
+        self._holder = task
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        self._holder = None
+        self._lock.release()

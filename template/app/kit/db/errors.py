@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.kit.db.error_codes import classify_driver_error, violated_columns
 from app.kit.db.error_kinds import ErrorKind
 
+# What drivers raise as well, but others do, too.
+NOT_OF_A_DRIVER = (OSError, ValueError, ArithmeticError)
+
 
 class DatabaseUnavailableError(Exception):
-    """The database has been away for so long that nothing was tried."""
+    """The database has been unavailable for so long that nothing was tried."""
 
 
 class AmbiguousCommitError(Exception):
@@ -18,12 +21,23 @@ class AmbiguousCommitError(Exception):
 
 
 def classify(error: BaseException) -> ErrorKind | None:
-    """The kind of a database error; None if it is not one, or one without a kind."""
+    """The kind of a database error; None if it is not one, or one without a kind.
+
+    Only what comes from the database layer is one: an owner's OSError or TimeoutError has no kind.
+    The errors of a group must all have one.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        kinds = [classify(each) for each in error.exceptions]
+        return None if None in kinds else kinds[0]
+    from_database = False
     for cause in exception_chain(error):
         if isinstance(cause, PoolTimeoutError):
             return ErrorKind.RESOURCE_EXHAUSTED
         if isinstance(cause, DatabaseUnavailableError):
             return ErrorKind.DISCONNECTED
+        from_database = from_database or isinstance(cause, SQLAlchemyError)
+        if isinstance(cause, NOT_OF_A_DRIVER) and not from_database:
+            continue
         if (kind := classify_driver_error(cause)) is not None:
             return kind
         if isinstance(cause, TimeoutError):
@@ -48,4 +62,7 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_disconnect(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    return any(
+        isinstance(cause, DBAPIError) and cause.connection_invalidated
+        for cause in exception_chain(error)
+    )

@@ -13,6 +13,7 @@ from app.kit.settings import KitSettings
 
 # write: requests and jobs that change something; read: those that do not; migrate: changes of the
 # schema; probe: health checks, which must not queue behind requests.
+Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 Role = Literal["write", "read", "migrate", "probe"]
 
 

@@ -2,32 +2,39 @@
 the session itself and the database each keep writes off it.
 
 A function that only reads takes an `AsyncReadSession`, and works with either; one that writes takes
-SQLAlchemy's `AsyncSession`.
+SQLAlchemy's `AsyncSession`. docs/transactions.md says what each of them sees.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar, TypeVarTuple, overload
+from typing import Any, NoReturn, Protocol, Self, TypeVar, TypeVarTuple, overload
 
-from sqlalchemy import Connection, Engine, Executable, Result, ScalarResult, event
+from sqlalchemy import Executable, Result, ScalarResult, TextClause, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
+# Text that only reads begins so. What a database does inside a SELECT, it refuses itself.
+READING_TEXT = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA|DESC)\b", re.I)
+
 
 class ReadOnlySessionError(Exception):
     """Something was written through a session for reading; take a `WriteSession` there."""
 
 
-class AsyncReadSession(Protocol):
-    """What of SQLAlchemy's `AsyncSession` reads.
+class TransactionControlError(Exception):
+    """A transaction was to be ended or altered by code that it does not belong to."""
 
-    README.md says what its statements see of what others write meanwhile.
-    """
+
+class AsyncReadSession(Protocol):
+    """What of SQLAlchemy's `AsyncSession` reads."""
 
     @overload
     async def execute(
@@ -71,16 +78,24 @@ class AsyncReadSession(Protocol):
         ...
 
 
-class ReadOnlySession(Session):
-    """The session behind an `AsyncReadSession`."""
+def refuse_writing(statement: Executable) -> None:
+    """Refuse a statement that writes, as far as it can be seen.
 
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """Join the transaction of the writing session beside it, if there is one: a request that
-        both reads and writes has one connection, and sees what it wrote."""
-        writer: AsyncSession | None = self.info.get("writer")
-        if writer is not None:
-            return writer.sync_session.connection()
-        return super().get_bind(*args, **kwargs)
+    Raises:
+        ReadOnlySessionError: It is DML, DDL, or text that does not begin as a query does.
+    """
+    if isinstance(statement, TextClause):
+        reads = READING_TEXT.match(statement.text) is not None
+    else:
+        reads = not isinstance(statement, UpdateBase | ExecutableDDLElement)
+    if not reads:
+        raise ReadOnlySessionError(
+            "a session for reading got a statement that writes; use WriteSession"
+        )
+
+
+class ReadOnlySession(Session):
+    """The session behind an `AsyncReadSession`, where nothing else in the transaction writes."""
 
 
 @event.listens_for(ReadOnlySession, "before_flush")
@@ -99,3 +114,64 @@ def _refuse_dml(state: ORMExecuteState) -> None:
         raise ReadOnlySessionError(
             "a session for reading got an INSERT, UPDATE or DELETE; use WriteSession"
         )
+
+
+class WriteSession(AsyncSession):
+    """An `AsyncSession` whose transaction is ended by whoever began it, not by those who use it."""
+
+    def _refuse(self, call: str) -> NoReturn:
+        raise TransactionControlError(
+            f"{call} on a session that you were given: its transaction is committed after your "
+            "code has returned, and rolled back after an exception or a response of 400 and above. "
+            "Use flush() to send what is pending, begin_nested() for a savepoint, and "
+            "Database.write() for a transaction of your own"
+        )
+
+    async def commit(self) -> None:
+        """Refused."""
+        self._refuse("commit()")
+
+    async def rollback(self) -> None:
+        """Refused."""
+        self._refuse("rollback()")
+
+    async def close(self) -> None:
+        """Refused."""
+        self._refuse("close()")
+
+    async def aclose(self) -> None:
+        """Refused."""
+        self._refuse("aclose()")
+
+    async def reset(self) -> None:
+        """Refused."""
+        self._refuse("reset()")
+
+    async def invalidate(self) -> None:
+        """Refused."""
+        self._refuse("invalidate()")
+
+    def begin(self) -> NoReturn:
+        """Refused."""
+        self._refuse("begin()")
+
+    async def __aenter__(self) -> Self:
+        self._refuse("async with")
+
+    async def connection(
+        self,
+        bind_arguments: dict[str, Any] | None = None,
+        execution_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncConnection:
+        """The connection of the transaction.
+
+        Raises:
+            TransactionControlError: The transaction has begun, and options would be ignored.
+        """
+        if execution_options and self.in_transaction():
+            raise TransactionControlError(
+                "options of the transaction, such as its isolation level, came after its first "
+                "statement; declare them by @transaction(isolation=...) on the endpoint"
+            )
+        return await super().connection(bind_arguments, execution_options, **options)

@@ -13,19 +13,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import ClassVar, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from app.kit.db.admission import AdmissionQueue
-from app.kit.db.database import Database, SessionFactory, UnitOfWork
+from app.kit.db.database import Database
 from app.kit.db.engine import create_engine
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import AmbiguousCommitError, classify
 from app.kit.db.health_probe import ConnectionRegistry, HealthProbe, close
-from app.kit.db.pool import admission_queue
+from app.kit.db.pool import Isolation, admission_queue
+from app.kit.db.sessions import ReadOnlySession
+from app.kit.db.unit_of_work import SessionFactory, UnitOfWork, WritesAfterReadingError
 from app.kit.replicas.position import Position, get_position
 from app.kit.settings import KitSettings
 
@@ -114,6 +115,9 @@ class Replica:
         self.name = name
         self.settings = _for_reads(settings, url)
         self.engine = create_engine(self.settings, "read")
+        self.new_session = async_sessionmaker(
+            self.engine, sync_session_class=ReadOnlySession, expire_on_commit=False
+        )
         self.queue = admission_queue(self.settings, "read")
         self.state = "unknown"
         """`ok`, or why it is not read."""
@@ -218,7 +222,7 @@ class Replicas:
 class ReplicatedDatabase(Database):
     """A database that is read from replicas, while any is well.
 
-    `run_transaction` reads there; `read` does not, because nothing retries its work when a replica fails.
+    `run_unit` reads there; `read` does not, because nothing retries its work when a replica fails.
     """
 
     def __init__(self, settings: KitSettings) -> None:
@@ -226,28 +230,44 @@ class ReplicatedDatabase(Database):
         self.replicas = Replicas(settings)
         self._rolls_back = False
 
-    async def run_transaction(
-        self, work: Callable[[UnitOfWork], Awaitable[T]], *, from_primary: bool = False
+    async def run_unit(
+        self,
+        work: Callable[[UnitOfWork], Awaitable[T]],
+        *,
+        writes: bool = False,
+        isolation: Isolation | None = None,
+        from_primary: bool = False,
+        retries: bool = True,
     ) -> T:
-        """As of `Database`, but first on a replica, unless the work must see what was written just now
-        and so reads `from_primary`."""
-        replica = None
-        if not from_primary and not self._rolls_back:
-            replica = self.replicas.pick(primary_is_unavailable=self.monitor.is_unavailable)
+        """As of `Database`, but what only reads runs on a replica first, unless it must see what was
+        written just now and so reads `from_primary`."""
+        # A standby has no serializable transactions.
+        on_primary = writes or from_primary or self._rolls_back or isolation == "SERIALIZABLE"
+        unavailable = self.monitor.is_unavailable
+        replica = None if on_primary else self.replicas.pick(primary_is_unavailable=unavailable)
         if replica is not None:
-            new = partial(self._new_read_session, bind=replica.engine)
-            unit = UnitOfWork(self._writers, SessionFactory(new, replica.queue))
+            unit = UnitOfWork(
+                self._writers,
+                SessionFactory(replica.new_session, replica.queue),
+                writes=False,
+                isolation=isolation,
+                check=lambda: None,
+            )
             try:
                 return await self._attempt(work, unit)
+            except WritesAfterReadingError:
+                writes = True
             except AmbiguousCommitError:
                 raise
             except Exception as error:
                 kind = classify(error)
-                if kind in Replica.FAILURES and unit.is_read_only:
+                if kind in Replica.FAILURES and not unit.writes and not unit.is_new:
                     replica.note_failure(kind)
                 elif kind is None or not kind.retryable:
                     raise
-        return await super().run_transaction(work)
+        return await super().run_unit(
+            work, writes=writes, isolation=isolation, retries=retries, from_primary=True
+        )
 
     @asynccontextmanager
     async def force_rollback(self) -> AsyncIterator[None]:

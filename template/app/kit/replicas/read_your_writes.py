@@ -7,11 +7,12 @@ or with a wish of its own, sends `Cache-Control: no-cache`.
 import math
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import Request, Response
 
-from app.kit.db.database import UnitOfWork
 from app.kit.db.errors import AmbiguousCommitError
+from app.kit.db.unit_of_work import UnitOfWork
 from app.kit.replicas.database import ReplicatedDatabase, pin_seconds
 from app.kit.settings import KitSettings
 from app.kit.web.problems import ambiguous_commit
@@ -19,25 +20,28 @@ from app.kit.web.problems import ambiguous_commit
 COOKIE = "read_primary_until"
 
 
-async def run(request: Request, work: Callable[[UnitOfWork], Awaitable[Response]]) -> Response:
-    """Run a request's work, on a replica unless it must see what its client wrote; and pin the
-    client if the work writes.
+async def run_unit(
+    request: Request, work: Callable[[UnitOfWork], Awaitable[Response]], **options: Any
+) -> Response:
+    """Run the unit of work of a request, on a replica unless it must see what its client wrote; pin
+    the client to the primary if it writes. The options are those of `Database.run_unit`.
 
     Raises:
-        Exception: As `ReplicatedDatabase.run`, except that an unknown outcome is answered here.
+        Exception: As `Database.run_unit`, except that an ambiguous commit is answered here.
     """
     database: ReplicatedDatabase = request.app.state.database
 
     async def work_and_pin(unit: UnitOfWork) -> Response:
         response = await work(unit)
-        if unit.writes and not unit.rollback_only:
+        if unit.wrote:
             pin_to_primary(response, database.settings)
         return response
 
     try:
-        return await database.run_transaction(work_and_pin, from_primary=wants_primary(request))
+        primary = wants_primary(request)
+        return await database.run_unit(work_and_pin, from_primary=primary, **options)
     except AmbiguousCommitError as error:
-        # It may have happened, and the client will look.
+        # It may have happened, and the client will check.
         response = await ambiguous_commit(request, error)
         pin_to_primary(response, database.settings)
         return response

@@ -13,10 +13,11 @@ from app.kit.web.fields import (
     Text,
     omittable,
 )
+from app.kit.web.idempotency import set_principal
 from app.kit.web.locations import CREATED, set_location
 from app.kit.web.pagination import PageQuery, PageRead
 from app.kit.web.problems import ProblemError
-from app.kit.web.transaction import ReadSession, Router, WriteSession
+from app.kit.web.transaction import ReadSession, Router, WriteSession, transaction
 
 __all__ = [
     "CREATED",
@@ -40,4 +41,6 @@ __all__ = [
     "get_settings",
     "omittable",
     "set_location",
+    "set_principal",
+    "transaction",
 ]

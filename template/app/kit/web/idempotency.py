@@ -1,81 +1,136 @@
-"""`Idempotency-Key`: a POST that is repeated with the same key happens once.
+"""`Idempotency-Key`: a request that is retried with the same key takes effect once.
 
-The answer is stored in the transaction of the request, so that either both persist or neither.
+The response is stored in the transaction of the request, so that either both persist or neither. It
+is replayed after the dependencies of the route have run, authentication among them, and only to the
+principal whose request it was.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+import json
+from email.message import Message
 
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.kit.db.database import UnitOfWork
 from app.kit.db.engine import try_lock
 from app.kit.db.idempotency import IdempotencyRecord
 from app.kit.web.problems import ProblemError
 
 HEADER = "Idempotency-Key"
+METHODS = frozenset({"POST", "PATCH"})
+# Not `Set-Cookie`: a session that somebody was given must not be given again from the database.
+REPLAYED_HEADERS = frozenset(
+    {"cache-control", "content-disposition", "content-language", "content-type", "etag", "location"}
+)
+# What a client proves its identity by, unless authentication says who it is.
+CREDENTIALS = ("authorization", "x-api-key", "cookie")
+PRINCIPAL = "principal"
 
 
-async def run_idempotent(
-    request: Request, unit: UnitOfWork, handle: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """ResponseRecorder a request, or give again the answer that its key got before.
+def set_principal(request: Request, principal: str) -> None:
+    """Say on whose behalf a request is made; authentication calls it.
+
+    Without it, the credentials that were sent decide to whom a response is replayed.
+    """
+    setattr(request.state, PRINCIPAL, principal)
+
+
+def key_of(request: Request) -> str | None:
+    """The key of a request, if it has one.
 
     Raises:
-        ProblemError: 409 while the first request with this key is in progress; 422 if it asked for
-            something else, if the answer is a stream or a file, or if the key is not 1 to 255
-            printable ASCII characters.
+        ProblemError: 422: it is not 1 to 255 printable ASCII characters.
     """
     key = request.headers.get(HEADER)
-    if key is None or request.method != "POST":
-        return await handle(request)
-    if not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
         raise ProblemError(422, f"{HEADER} must be 1 to 255 printable ASCII characters.")
+    return key
 
-    # Before the transaction begins: a body may be slow.
-    fingerprint = await _fingerprint(request)
-    session = await unit.write()
-    if not await try_lock(session, f"{HEADER} {key}"):
-        raise ProblemError(409, f"A request with this {HEADER} is in progress. Repeat it later.")
-    stored = await session.get(IdempotencyRecord, key)
-    if stored is not None and not stored.expired:
-        if stored.fingerprint != fingerprint:
+
+class IdempotentRequest:
+    """A request with a key, in a transaction that can write."""
+
+    def __init__(self, request: Request, key: str, body: bytes, ignored_cookies: tuple[str, ...]):
+        """`ignored_cookies` are no credentials."""
+        self._request = request
+        self._key = key
+        self._fingerprint = _fingerprint(request, body)
+        self._ignored_cookies = ignored_cookies
+        self._expired: IdempotencyRecord | None = None
+        self.replayed = False
+
+    async def find(self, session: AsyncSession) -> Response | None:
+        """The response that the key got before, or None; the key is locked then.
+
+        Raises:
+            ProblemError: 409 while the first request with this key is in progress; 422 if it was
+                another request, or another principal's.
+        """
+        if not await try_lock(session, f"{HEADER} {self._key}"):
+            raise ProblemError(409, f"A request with this {HEADER} is in progress. Retry later.")
+        stored = await session.get(IdempotencyRecord, self._key)
+        if stored is None or stored.expired:
+            self._expired = stored
+            return None
+        if (stored.fingerprint, stored.principal) != (self._fingerprint, self._principal()):
             raise ProblemError(422, f"This {HEADER} was used for another request. Choose another.")
-        return _replay(stored)
+        self.replayed = True
+        headers = {**json.loads(stored.headers), "Idempotency-Replayed": "true"}
+        return Response(stored.body, stored.status, headers)
 
-    response = await handle(request)
-    if not hasattr(response, "body"):
-        raise ProblemError(422, f"A stream or file cannot be given again: omit {HEADER}.")
-    if response.status_code < 400:
-        if stored is not None:
-            await session.delete(stored)
+    async def store(self, session: AsyncSession, response: Response) -> None:
+        """Store the first response.
+
+        Raises:
+            ProblemError: 422: it is a stream or a file.
+        """
+        if not hasattr(response, "body"):
+            raise ProblemError(422, f"A stream or file cannot be replayed: omit {HEADER}.")
+        if response.status_code >= 400:
+            return
+        if self._expired is not None:
+            await session.delete(self._expired)
             await session.flush()
-        _store(session, key, fingerprint, response)
-    return response
-
-
-async def _fingerprint(request: Request) -> str:
-    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-    digest.update(await request.body())
-    return digest.hexdigest()
-
-
-def _store(session: AsyncSession, key: str, fingerprint: str, response: Response) -> None:
-    session.add(
-        IdempotencyRecord(
-            key=key,
-            fingerprint=fingerprint,
-            status=response.status_code,
-            location=response.headers.get("location"),
-            media_type=response.headers.get("content-type"),
-            body=bytes(response.body),
+        kept = {k: v for k, v in response.headers.items() if k.lower() in REPLAYED_HEADERS}
+        session.add(
+            IdempotencyRecord(
+                key=self._key,
+                fingerprint=self._fingerprint,
+                principal=self._principal(),
+                status=response.status_code,
+                headers=json.dumps(kept),
+                body=bytes(response.body),
+            )
         )
-    )
+
+    def _principal(self) -> str:
+        principal = getattr(self._request.state, PRINCIPAL, None)
+        if principal is None:
+            headers = self._request.headers
+            cookies = {
+                k: v for k, v in self._request.cookies.items() if k not in self._ignored_cookies
+            }
+            sent = [headers.get(name) for name in CREDENTIALS if name != "cookie"]
+            principal = json.dumps([sent, sorted(cookies.items())])
+        return hashlib.sha256(principal.encode()).hexdigest()
 
 
-def _replay(stored: IdempotencyRecord) -> Response:
-    headers = {"Idempotency-Replayed": "true"}
-    if stored.location is not None:
-        headers["Location"] = stored.location
-    return Response(stored.body, stored.status, headers, stored.media_type)
+def _fingerprint(request: Request, body: bytes) -> str:
+    head = f"{request.method} {request.url.path}?{request.url.query}\n"
+    return hashlib.sha256(head.encode() + _canonical(request, body)).hexdigest()
+
+
+def _canonical(request: Request, body: bytes) -> bytes:
+    """The body, without what differs between two ways to send the same."""
+    content_type = Message()
+    content_type["content-type"] = request.headers.get("content-type", "")
+    if content_type.get_content_maintype() == "multipart":
+        boundary = str(content_type.get_param("boundary", ""))
+        return body.replace(boundary.encode("latin-1", "replace"), b"") if boundary else body
+    subtype = content_type.get_content_subtype()
+    if subtype == "json" or subtype.endswith("+json"):
+        try:
+            return json.dumps(json.loads(body, parse_float=str), sort_keys=True).encode()
+        except (ValueError, RecursionError):
+            return body
+    return body

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.kit.web import idempotency, problems
-from app.kit.web.transaction import TransactionalRoute
+from app.kit.web.transaction import TransactionalRoute, options_of
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -69,7 +69,7 @@ def _operations(document: dict[str, Any], route: RouteContext) -> Iterator[dict[
 def _complete_operation(operation: dict[str, Any], route: RouteContext) -> None:
     responses = operation["responses"]
     transactional = isinstance(route.original_route, TransactionalRoute)
-    if transactional and route.methods == {"POST"}:
+    if transactional and _takes_keys(route):
         parameter = {"$ref": f"#/components/parameters/{idempotency.HEADER}"}
         operation.setdefault("parameters", []).append(parameter)
         for status, response in responses.items():
@@ -83,6 +83,11 @@ def _complete_operation(operation: dict[str, Any], route: RouteContext) -> None:
         if status in ("503", "504") and transactional:
             _add_header(response, "Retry-After")
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _takes_keys(route: RouteContext) -> bool:
+    methods = route.methods or set()
+    return methods <= idempotency.METHODS and options_of(route.endpoint).idempotency_key
 
 
 def _errors(operation: dict[str, Any], route: RouteContext, transactional: bool) -> Iterator[int]:

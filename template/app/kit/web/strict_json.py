@@ -1,19 +1,46 @@
-"""JSON as it was sent: numbers are not rounded to floats, and what is not JSON is refused."""
+"""JSON as it was sent: fields typed `Decimal` get the number that was written, all others the float
+that Python makes of it, and what is not JSON is refused."""
 
 import json
-from decimal import Decimal
+import math
 from typing import Any, NoReturn
 
 from fastapi import Request
 
-# The limit that Python has for whole numbers: int(Decimal("1e1000000000")) takes hours.
+# What the parser raises; the last for nesting beyond Python's limits.
+NOT_JSON = (ValueError, RecursionError)
+
+
+# The limit that Python has for whole numbers.
 MAX_DIGITS = 4300
-# What the parser raises; the last two for numbers and nesting beyond Python's limits.
-NOT_JSON = (ValueError, ArithmeticError, RecursionError)
+
+
+class ExactFloat(float):
+    """A float that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "ExactFloat":
+        """Parse a number.
+
+        Raises:
+            ValueError: It is beyond the range of a float, or has too many digits.
+        """
+        number = super().__new__(cls, text)
+        vanished = not number and any(
+            digit in text.lower().partition("e")[0] for digit in "123456789"
+        )
+        if not math.isfinite(number) or vanished or len(text) > MAX_DIGITS:
+            raise ValueError("the number is out of range")
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class StrictJSONRequest(Request):
-    """A request whose JSON numbers arrive as they were written, not as the nearest float."""
+    """A request whose JSON numbers are exact where a field wants them to be."""
 
     async def json(self) -> Any:
         """The parsed body.
@@ -25,18 +52,11 @@ class StrictJSONRequest(Request):
         if not hasattr(self, "_strict_json"):
             try:
                 self._strict_json = json.loads(
-                    await self.body(), parse_float=_parse_float, parse_constant=_refuse_constant
+                    await self.body(), parse_float=ExactFloat, parse_constant=_refuse_constant
                 )
             except NOT_JSON:
                 raise json.JSONDecodeError("this is not JSON", "", 0) from None
         return self._strict_json
-
-
-def _parse_float(text: str) -> Decimal:
-    number = Decimal(text)
-    if max(len(text), abs(number.adjusted())) > MAX_DIGITS:
-        raise ValueError("the number has too many digits")
-    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,10 +15,11 @@ from httpx2 import AsyncClient
 from sqlalchemy import delete, make_url, text
 
 from app.kit.db import schema
-from app.kit.db.database import Database, UnitOfWork
+from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
 from app.kit.db.sessions import ReadOnlySessionError
+from app.kit.db.unit_of_work import UnitOfWork
 from app.kit.replicas.database import needs, pin_seconds
 from app.kit.replicas.position import Position
 from app.kit.replicas.read_your_writes import COOKIE
@@ -213,7 +214,7 @@ async def test_replica_refuses_what_writes(app: FastAPI) -> None:
         await session.execute(text("DELETE FROM probes"))
 
     with pytest.raises(ReadOnlySessionError) as refusal:
-        await app.state.database.run_transaction(write)
+        await app.state.database.run_unit(write)
 
     assert classify(refusal.value) is ErrorKind.READ_ONLY
 
@@ -489,13 +490,13 @@ async def test_reads_are_spread_and_one_replica_may_die(servers: Servers, standb
             session = await unit.read()
             return (await session.connection()).engine.url.port
 
-        ports = [await database.run_transaction(replica_of) for _ in range(4)]
+        ports = [await database.run_unit(replica_of) for _ in range(4)]
         assert sorted(ports) == sorted([standby.port, servers.second.port] * 2)
 
         async with many_readers(app), client_of(app) as client:
             await asyncio.to_thread(standby.freeze)
             await eventually(lambda: is_told(client, "replica 1 disconnected"))
-            ports = [await database.run_transaction(replica_of) for _ in range(4)]
+            ports = [await database.run_unit(replica_of) for _ in range(4)]
             assert ports == [servers.second.port] * 4
 
 

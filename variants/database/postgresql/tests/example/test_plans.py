@@ -30,8 +30,8 @@ FILL = (
     f"SELECT CASE WHEN n % 10 = 0 THEN {RICH} ELSE n END, n FROM generate_series(1, {ROWS}) n",
     f"INSERT INTO transfers (from_user_id, to_user_id, amount, created_at) "
     f"SELECT n, 1 + n % {ROWS}, 1, now() FROM generate_series(1, {ROWS}) n",
-    f"INSERT INTO idempotency_keys (key, fingerprint, status, created_at) "
-    f"SELECT 'key' || n, 'x', 201, now() FROM generate_series(1, {ROWS}) n",
+    f"INSERT INTO idempotency_keys (key, fingerprint, principal, status, headers, created_at) "
+    f"SELECT 'key' || n, 'x', 'y', 201, '', now() FROM generate_series(1, {ROWS}) n",
     "ANALYZE",
 )
 TRANSFER = {"from_user_id": 1, "to_user_id": 2, "amount": "1.00"}

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import aiomysql
-from pymysql.constants import CLIENT, CR
+from pymysql.constants import CLIENT, CR, ER
 from pymysql.err import MySQLError
 from sqlalchemy import URL, Dialect, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -24,7 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import PoolResetState
 from sqlalchemy.schema import CreateTable
 
-from app.kit.db.pool import Role, pool_options
+from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
 
@@ -108,7 +108,9 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         if role == "write" and code in READ_ONLY:
             # After a failover the old server may live on as a replica, of no use to writers.
             context.is_disconnect = True
-        if code in KILLED:
+        if code in KILLED or code == ER.LOCK_DEADLOCK:
+            # A deadlock has undone the whole transaction: on this connection what follows would be
+            # committed alone.
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
         if isinstance(error, UnicodeEncodeError):
@@ -130,6 +132,11 @@ def _create_table(create: CreateTable, compiler: Any, **options: Any) -> str:
     statement: str = compiler.visit_create_table(create, **options).rstrip()
     own = any(option.startswith("mysql_") for option in create.element.kwargs)
     return statement if own else statement + TABLE_OPTIONS
+
+
+def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
+    """The execution options of a connection whose transaction has an isolation level."""
+    return {"isolation_level": isolation}
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateColumn
 
 from app.kit.db.error_codes import classify_driver_error
 from app.kit.db.error_kinds import ErrorKind
-from app.kit.db.pool import Role, pool_options
+from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
 
@@ -120,6 +120,13 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         return None
 
     return engine
+
+
+def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
+    """The execution options of a connection whose transaction has an isolation level."""
+    # Oracle's SERIALIZABLE is a snapshot, which is what REPEATABLE READ asks for.
+    level = "READ COMMITTED" if isolation == "READ COMMITTED" else "SERIALIZABLE"
+    return {"isolation_level": level}
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.kit.db.pool import Role, pool_options
+from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
 
@@ -144,6 +144,11 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         return None
 
     return engine
+
+
+def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
+    """The execution options of a connection whose transaction has an isolation level."""
+    return {"isolation_level": isolation}
 
 
 @asynccontextmanager

@@ -49,9 +49,9 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
                 return KINDS[sqlstate[:length]]
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return ErrorKind.DISCONNECTED
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return ErrorKind.DISCONNECTED
-    return None
+    # Out of step with the server. (An InterfaceError is a mistake of the caller; where the connection
+    # is closed, SQLAlchemy says so.)
+    return ErrorKind.DISCONNECTED if isinstance(error, asyncpg.InternalClientError) else None
 
 
 def violated_columns(error: BaseException) -> list[str]:

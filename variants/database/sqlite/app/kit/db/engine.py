@@ -17,7 +17,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from app.kit.db.pool import Role, pool_options
+from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.sqlite_connection import connect
 from app.kit.settings import KitSettings, SettingsError
 
@@ -84,6 +84,12 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     return engine
 
 
+def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
+    """The execution options of a connection whose transaction has an isolation level."""
+    # A transaction sees one snapshot at every level, and writers take turns.
+    return {"isolation_level": "SERIALIZABLE"} if role == "read" else {}
+
+
 @asynccontextmanager
 async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
     """Let one process at a time change the schema: its transaction holds SQLite's write lock."""
@@ -142,7 +148,22 @@ def _clear_up(context: ExceptionContext) -> BaseException | None:
         # A COMMIT that fails, for a deferred foreign key or a full disk, leaves SQLite's
         # transaction open; SQLAlchemy takes it for ended, and the next one could not begin.
         context.connection.connection.rollback()
+    elif isinstance(error, sqlite3.Error) and _was_rolled_back(context.connection):
+        # A full disk or an interruption has undone the whole transaction: what follows would be
+        # committed alone.
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
     return None
+
+
+def _was_rolled_back(connection: Connection | None) -> bool:
+    """Whether SQLite has ended the transaction by itself."""
+    if connection is None or not connection.in_transaction():
+        return False
+    options = connection.get_execution_options()
+    driver = connection.connection.driver_connection
+    outside = options.get("isolation_level") == "AUTOCOMMIT"
+    return not (driver is None or outside or driver.closed or driver.in_transaction)
 
 
 def _release_locks(connection: Any, record: object, error: BaseException | None) -> None:
