@@ -11,8 +11,7 @@ from sqlalchemy import Integer, String, text
 import app.models  # noqa: F401  (services of one feature refer to models of others)
 from app.example.items.models import Item
 from app.example.users.service import list_users_with_items
-from app.kit.db import Database, Money, PageRequest
-from app.kit.db.pagination import FIRST_PAGE
+from app.kit.db import Database, Money, PageQuery
 from app.kit.script import run
 from app.settings import Settings
 
@@ -35,15 +34,15 @@ RICHEST = text(
 async def show(database: Database) -> None:
     """Print one line for each user, and then who owns most."""
     print(f"{'user':<24}{'balance':>20}  owns / likes")
-    after: int | None = FIRST_PAGE
-    while after is not None:
+    query: PageQuery | None = PageQuery(limit=500)
+    while query is not None:
         # A session for each page: no connection and no snapshot is held while this prints.
         async with database.read() as session:
-            page = await list_users_with_items(session, PageRequest(after, limit=500))
+            page = await list_users_with_items(session, query)
         for user in page.items:
             owns, likes = _names(user.items), _names(user.favorites)
             print(f"{user.username:<24}{user.balance:>20,}  {owns} / {likes}")
-        after = page.next
+        query = PageQuery(limit=500, after=page.next) if page.next else None
 
     async with database.read() as session:
         richest = (await session.execute(RICHEST, {"places": 10})).all()

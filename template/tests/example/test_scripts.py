@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from app.example import holdings, seed
 from app.example.users.service import list_users_with_items
-from app.kit.db import Database, PageRequest
+from app.kit.db import Database, PageQuery
 from app.kit.script import run, run_with
 from app.settings import Settings
 from tests.example.api import API, create_item, create_user, walk
@@ -34,7 +34,7 @@ async def test_seed_fills_in_what_is_missing(
     assert await seed.seed(database, 7) == 0
 
     async with database.read() as session:
-        users = (await list_users_with_items(session, PageRequest())).items
+        users = (await list_users_with_items(session, PageQuery())).items
     assert [user.username for user in users] == [f"example-{n:06}" for n in range(7)]
     assert {(len(user.items), len(user.favorites)) for user in users} == {(2, 1)}
     assert capsys.readouterr().err.splitlines()[-1] == "7 of 7 users"

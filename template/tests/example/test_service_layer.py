@@ -18,7 +18,7 @@ from app.example.items import service as items
 from app.example.transfers import service as transfers
 from app.example.users import service as users
 from app.example.users.models import User
-from app.kit.db import Database, PageRequest
+from app.kit.db import Database, PageQuery
 from app.kit.web import ProblemError
 from app.kit.web.transaction import read_session
 from tests.example.api import ABSENT, API, assert_problem, create_user
@@ -53,7 +53,7 @@ async def test_services_work_with_any_session(session: AsyncSession) -> None:
 
     assert (ada.balance, bob.balance) == (Decimal("1.75"), Decimal("1.25"))
     assert (await transfers.get_transfer(session, made.id)).amount == Decimal("1.25")
-    liked = await favorites.list_favorites(session, bob.id, PageRequest())
+    liked = await favorites.list_favorites(session, bob.id, PageQuery())
     assert liked.items == [item]
 
 
@@ -77,7 +77,7 @@ async def test_failed_savepoint_keeps_what_came_before(session: AsyncSession) ->
     with pytest.raises(IntegrityError):
         await add_both()
 
-    found = await users.list_users(session, PageRequest())
+    found = await users.list_users(session, PageQuery())
     assert found.items == [ada]
 
 
@@ -89,7 +89,7 @@ async def test_second_like_leaves_the_transaction_usable(session: AsyncSession) 
         await favorites.add_favorite(session, ada.id, item.id)
 
     assert (await users.get_user(session, ada.id)).username == "ada"
-    assert len((await favorites.list_favorites(session, ada.id, PageRequest())).items) == 1
+    assert len((await favorites.list_favorites(session, ada.id, PageQuery())).items) == 1
 
 
 @pytest.mark.parametrize("number", [1, 10])
@@ -106,7 +106,7 @@ async def test_eager_loading_takes_three_statements_for_any_number(
 
     async with database.read() as reading:
         with counted_selects(database) as statements:
-            found = await users.list_users_with_items(reading, PageRequest())
+            found = await users.list_users_with_items(reading, PageQuery())
 
     assert [len(user.items) for user in found.items] == list(range(number))
     assert [[item.name for item in user.favorites] for user in found.items] == [["Book"]] * number

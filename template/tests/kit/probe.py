@@ -3,9 +3,9 @@ the service's schema, and neither migrations nor readiness know of it."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey, MetaData, QueuePool, String, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -15,9 +15,8 @@ from app.kit.db.base import Base, BigInt
 from app.kit.db.database import Database
 from app.kit.db.engine import create_engine
 from app.kit.db.idempotency import IdempotencyRecord
-from app.kit.db.pagination import Page, fetch_page, paged
+from app.kit.db.pagination import Page, PageQuery, paginate
 from app.kit.web.locations import set_location
-from app.kit.web.pagination import PageQuery, PageRead
 from app.kit.web.transaction import ReadSession, Router, WriteSession
 from app.settings import Settings
 from tests.kit.faults import DEFERS
@@ -62,7 +61,7 @@ class ProbeRead(BaseModel):
     count: int
 
 
-PROBES = paged(select(Probe), by=Probe.id)
+PROBES = select(Probe)
 router = Router(prefix="/probes")
 
 
@@ -78,10 +77,10 @@ async def create_probe(
     return probe
 
 
-@router.get("", response_model=PageRead[ProbeRead])
-async def list_probes(session: ReadSession, page: PageQuery) -> Page[Probe]:
+@router.get("", response_model=Page[ProbeRead])
+async def list_probes(session: ReadSession, page: Annotated[PageQuery, Query()]) -> Page[Probe]:
     """List probes."""
-    return await fetch_page(session, PROBES, page)
+    return await paginate(session, PROBES, page)
 
 
 @router.get("/{probe_id}", response_model=ProbeRead)

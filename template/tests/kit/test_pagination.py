@@ -8,7 +8,7 @@ from httpx2 import AsyncClient
 from sqlalchemy import select
 
 from app.kit.db.database import Database
-from app.kit.db.pagination import PageRequest, fetch_page, fetch_rows, paged
+from app.kit.db.pagination import PageQuery, fetch_page, fetch_rows, paged
 from app.kit.web.pagination import decode_cursor, encode_cursor
 from tests.kit.probe import PROBES, ProbeBase, add_probes
 
@@ -90,8 +90,8 @@ async def test_rows_of_a_table_are_what_the_objects_are(
     statement = paged(select(table), by=table.c.id)
 
     async with probe_database.read() as session:
-        rows = await fetch_rows(session, statement, PageRequest(limit=limit))
-        objects = await fetch_page(session, PROBES, PageRequest(limit=limit))
+        rows = await fetch_rows(session, statement, PageQuery(limit=limit))
+        objects = await fetch_page(session, PROBES, PageQuery(limit=limit))
 
     assert [(row["id"], row["name"], row["note"]) for row in rows.items] == [
         (probe.id, probe.name, probe.remark) for probe in objects.items

@@ -1,6 +1,6 @@
 """What can be done with favorites."""
 
-from sqlalchemy import BigInteger, bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -8,15 +8,12 @@ from app.example.favorites.models import favorites
 from app.example.items.models import Item
 from app.example.items.service import get_item
 from app.example.users.service import get_user
-from app.kit.db import AsyncReadSession, ErrorKind, Page, PageRequest, classify, fetch_page, paged
+from app.kit.db import AsyncReadSession, ErrorKind, Page, PageQuery, classify, paginate
 
-FAVORITES_OF_USER = paged(
+FAVORITES_OF_USER = (
     select(Item)
     .join(favorites, favorites.c.item_id == Item.id)
-    .where(favorites.c.user_id == bindparam("user_id", type_=BigInteger())),
-    # Not the item's id, which is the same: from it a database may not see where in the user's
-    # favorites to begin, and read all before the page.
-    by=favorites.c.item_id,
+    .where(favorites.c.user_id == bindparam("user_id"))
 )
 
 
@@ -50,13 +47,16 @@ async def remove_favorite(session: AsyncSession, user_id: int, item_id: int) -> 
     )
 
 
-async def list_favorites(session: AsyncReadSession, user_id: int, page: PageRequest) -> Page[Item]:
+async def list_favorites(session: AsyncReadSession, user_id: int, page: PageQuery) -> Page[Item]:
     """One page of the items that a user likes.
 
     Raises:
         NotFoundError: There is no such user.
     """
-    found = await fetch_page(session, FAVORITES_OF_USER, page, user_id=user_id)
+    # By the favorite's item_id, not the item's id, which is the same: from that, a database may not
+    # see where in the user's favorites to begin, and read all before the page.
+    key = favorites.c.item_id
+    found = await paginate(session, FAVORITES_OF_USER, page, {"user_id": user_id}, key=key)
     if not found.items:
         await get_user(session, user_id)
     return found

@@ -1,14 +1,14 @@
 """The routes of items."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Body, Request, Response
+from fastapi import Body, Query, Request, Response
 
 from app.example.items import service
 from app.example.items.models import Item
-from app.example.items.schemas import ItemCreate, ItemPage, ItemRead, ItemsCreated, ItemUpdate
-from app.kit.db import Page, Row
-from app.kit.web import CREATED, Id, PageQuery, ReadSession, Router, WriteSession, set_location
+from app.example.items.schemas import ItemCreate, ItemRead, ItemsCreated, ItemUpdate
+from app.kit.db import Page, PageQuery
+from app.kit.web import CREATED, Id, ReadSession, Router, WriteSession, set_location
 
 # The busiest routes first, they match soonest.
 router = Router(tags=["items"])
@@ -20,8 +20,10 @@ async def get_item(item_id: Id, session: ReadSession) -> Item:
     return await service.get_item(session, item_id)
 
 
-@router.get("/items", response_model=ItemPage)
-async def list_items(session: ReadSession, page: PageQuery) -> Page[Row]:
+@router.get("/items", response_model=Page[ItemRead])
+async def list_items(
+    session: ReadSession, page: Annotated[PageQuery, Query()]
+) -> Page[dict[str, Any]]:
     """List items."""
     return await service.list_items(session, page)
 
@@ -57,7 +59,9 @@ async def delete_item(item_id: Id, session: WriteSession) -> None:
     await service.delete_item(session, item_id)
 
 
-@router.get("/users/{user_id}/items", response_model=ItemPage)
-async def list_items_of_user(user_id: Id, session: ReadSession, page: PageQuery) -> Page[Row]:
+@router.get("/users/{user_id}/items", response_model=Page[ItemRead])
+async def list_items_of_user(
+    user_id: Id, session: ReadSession, page: Annotated[PageQuery, Query()]
+) -> Page[dict[str, Any]]:
     """List the items of a user."""
     return await service.list_items_of_user(session, user_id, page)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.kit.web import Id, Money, PageRead, Price, StrictId, Text, omittable
+from app.kit.web import Id, Money, Price, StrictId, Text, omittable
 
 Name = Annotated[Text, Field(min_length=1, max_length=200, examples=["Lamp"])]
 Description = Annotated[Text, Field(max_length=10_000, examples=["Made of brass."])]
@@ -40,10 +40,6 @@ class ItemRead(BaseModel):
     price: Money
     created_at: datetime
     user_id: Id | None
-
-
-class ItemPage(PageRead[ItemRead]):
-    """A page of items."""
 
 
 class ItemsCreated(BaseModel):

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotFoundError
 from app.example.items.models import Item
 from app.example.users.service import get_user
-from app.kit.db import AsyncReadSession, Base, Page, PageRequest, Row, fetch_rows, paged
+from app.kit.db import AsyncReadSession, Base, Page, PageQuery, paginate
 
 # Statements are made once: to build one costs more than the database takes to run it, and
 # `session.get` builds one each time.
@@ -17,10 +17,8 @@ ITEM = select(Item).where(Item.id == bindparam("id"))
 # The busiest lists, and new rows by the thousand: of the table, not the model, because nobody
 # changes what they show, and nobody reads the ids that the database gives.
 TABLE = Base.metadata.tables["items"]
-ITEMS = paged(select(TABLE), by=TABLE.c.id)
-ITEMS_OF_USER = paged(
-    select(TABLE).where(TABLE.c.user_id == bindparam("user_id", type_=BigInteger())), by=TABLE.c.id
-)
+ITEMS = select(TABLE)
+ITEMS_OF_USER = select(TABLE).where(TABLE.c.user_id == bindparam("user_id"))
 INSERT_ITEMS = insert(TABLE)
 
 
@@ -51,20 +49,20 @@ async def get_item(session: AsyncReadSession, item_id: int) -> Item:
     return item
 
 
-async def list_items(session: AsyncReadSession, page: PageRequest) -> Page[Row]:
+async def list_items(session: AsyncReadSession, page: PageQuery) -> Page[dict[str, Any]]:
     """One page of all items."""
-    return await fetch_rows(session, ITEMS, page)
+    return await paginate(session, ITEMS, page)
 
 
 async def list_items_of_user(
-    session: AsyncReadSession, user_id: int, page: PageRequest
-) -> Page[Row]:
+    session: AsyncReadSession, user_id: int, page: PageQuery
+) -> Page[dict[str, Any]]:
     """One page of the items of a user.
 
     Raises:
         NotFoundError: There is no such user.
     """
-    found = await fetch_rows(session, ITEMS_OF_USER, page, user_id=user_id)
+    found = await paginate(session, ITEMS_OF_USER, page, {"user_id": user_id})
     if not found.items:
         await get_user(session, user_id)
     return found

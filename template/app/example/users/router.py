@@ -1,12 +1,14 @@
 """The routes of users."""
 
-from fastapi import Request, Response
+from typing import Annotated
+
+from fastapi import Query, Request, Response
 
 from app.example.users import service
 from app.example.users.models import User
-from app.example.users.schemas import UserCreate, UserPage, UserRead, UserUpdate
-from app.kit.db import Page
-from app.kit.web import CREATED, Id, PageQuery, ReadSession, Router, WriteSession, set_location
+from app.example.users.schemas import UserCreate, UserRead, UserUpdate
+from app.kit.db import Page, PageQuery
+from app.kit.web import CREATED, Id, ReadSession, Router, WriteSession, set_location
 
 router = Router(prefix="/users", tags=["users"])
 
@@ -21,8 +23,8 @@ async def create_user(
     return user
 
 
-@router.get("", response_model=UserPage)
-async def list_users(session: ReadSession, page: PageQuery) -> Page[User]:
+@router.get("", response_model=Page[UserRead])
+async def list_users(session: ReadSession, page: Annotated[PageQuery, Query()]) -> Page[User]:
     """List users."""
     return await service.list_users(session, page)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.kit.web import STORABLE, Balance, Id, Money, PageRead, Text, omittable
+from app.kit.web import STORABLE, Balance, Id, Money, Text, omittable
 
 Username = Annotated[Text, Field(min_length=1, max_length=50, examples=["ada"])]
 # Only a message that arrives proves an address; this refuses what cannot be one.
@@ -42,7 +42,3 @@ class UserRead(BaseModel):
     email: Annotated[str, Field(examples=["ada@example.org"])]
     balance: Money
     created_at: datetime
-
-
-class UserPage(PageRead[UserRead]):
-    """A page of users."""

@@ -8,10 +8,11 @@ from sqlalchemy.orm import selectinload
 
 from app.errors import NotFoundError
 from app.example.users.models import User
-from app.kit.db import AsyncReadSession, Page, PageRequest, fetch_page, paged
+from app.kit.db import AsyncReadSession, Page, PageQuery, paginate
 
 USER = select(User).where(User.id == bindparam("id"))
-USERS = paged(select(User), by=User.id)
+USERS = select(User)
+USERS_WITH_ITEMS = USERS.options(selectinload(User.items), selectinload(User.favorites))
 
 
 async def create_user(session: AsyncSession, **values: Any) -> User:
@@ -34,16 +35,15 @@ async def get_user(session: AsyncReadSession, user_id: int) -> User:
     return user
 
 
-async def list_users(session: AsyncReadSession, page: PageRequest) -> Page[User]:
+async def list_users(session: AsyncReadSession, page: PageQuery) -> Page[User]:
     """One page of all users."""
-    return await fetch_page(session, USERS, page)
+    return await paginate(session, USERS, page)
 
 
-async def list_users_with_items(session: AsyncReadSession, page: PageRequest) -> Page[User]:
+async def list_users_with_items(session: AsyncReadSession, page: PageQuery) -> Page[User]:
     """One page of all users, with `items` and `favorites` loaded: three statements, however many
     users there are."""
-    options = (selectinload(User.items), selectinload(User.favorites))
-    return await fetch_page(session, USERS.options(*options), page)
+    return await paginate(session, USERS_WITH_ITEMS, page)
 
 
 async def update_user(session: AsyncSession, user_id: int, **changes: Any) -> User:

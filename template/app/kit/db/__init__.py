@@ -12,7 +12,8 @@ from app.kit.db.base import (
 from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import AmbiguousCommitError, DatabaseUnavailableError, classify
-from app.kit.db.pagination import Page, PageRequest, Row, fetch_page, fetch_rows, paged
+from app.kit.db.keyset import InvalidCursorError
+from app.kit.db.pagination import Page, PageQuery, paginate
 from app.kit.db.sessions import AsyncReadSession, ReadOnlySessionError, TransactionControlError
 
 __all__ = [
@@ -25,16 +26,14 @@ __all__ = [
     "Database",
     "DatabaseUnavailableError",
     "ErrorKind",
+    "InvalidCursorError",
     "Money",
     "Page",
-    "PageRequest",
+    "PageQuery",
     "ReadOnlySessionError",
-    "Row",
     "TransactionControlError",
     "UTCDateTime",
     "classify",
-    "fetch_page",
-    "fetch_rows",
-    "paged",
+    "paginate",
     "utc_now",
 ]

@@ -1,80 +1,240 @@
-"""Pages of a list by keyset: each begins after the last id of the one before, so that page 1,000
-costs what page 1 costs, and rows that come and go shift nothing."""
+"""Lists in pages by keyset: each begins after the last row of the one before, so that page 1,000
+costs what page 1 costs, and rows that come and go shift nothing.
 
-from collections.abc import Sequence
+A list is one SELECT, with any WHERE and ORDER BY:
+
+    statement = select(Note).where(Note.done == done).order_by(Note.created_at.desc())
+    return await paginate(session, statement, page)
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import BigInteger, Column, Integer, Select, bindparam
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Column, FromClause, Integer, Join, Select, bindparam, inspect
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import ColumnElement, Label, UnaryExpression
 
+from app.kit.db.keyset import MAX_CURSOR, InvalidCursorError, Keyset, OrderColumn, keyset
 from app.kit.db.sessions import AsyncReadSession
 
-
-class HasId(Protocol):
-    """An object by whose id pages can go."""
-
-    @property
-    def id(self) -> Any: ...
-
-
-# By the names of the columns.
-Row = dict[str, Any]
-
 T = TypeVar("T")
-Object = TypeVar("Object", bound=HasId)
-FIRST_PAGE = -(2**63)
+T2 = TypeVar("T2")
+Ts = TypeVarTuple("Ts")
+KeyColumn: TypeAlias = InstrumentedAttribute[Any] | Column[Any]
+
+LIMIT = bindparam("page_limit", type_=Integer())
+DIRECTIONS = {operators.asc_op: False, operators.desc_op: True}
+
+
+class PageQuery(BaseModel):
+    """Which page a client asks for: `page: Annotated[PageQuery, Query()]`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=1000, description="Items on a page.")] = 50
+    after: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_CURSOR,
+            pattern="^[A-Za-z0-9_-]+$",
+            description="`next` of the page before.",
+        ),
+    ] = None
+
+
+class Page(BaseModel, Generic[T]):
+    """A page of a list: `Page[Note]` is what a service returns, `response_model=Page[NoteRead]`
+    what clients see, by the name of NotePage."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, from_attributes=True)
+
+    items: list[T]
+    next: Annotated[str | None, Field(description="`after` of the next page; null on the last.")]
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """The name in the OpenAPI document."""
+        return f"{params[0].__name__.removesuffix('Read')}Page"
+
+
+@overload
+async def paginate(
+    session: AsyncReadSession,
+    statement: Select[T],
+    page: PageQuery,
+    params: Mapping[str, Any] | None = None,
+    *,
+    key: KeyColumn | Sequence[KeyColumn] = (),
+) -> Page[T]: ...
+
+
+@overload
+async def paginate(
+    session: AsyncReadSession,
+    statement: Select[T, T2, *Ts],
+    page: PageQuery,
+    params: Mapping[str, Any] | None = None,
+    *,
+    key: KeyColumn | Sequence[KeyColumn] = (),
+) -> Page[dict[str, Any]]: ...
+
+
+async def paginate(
+    session: AsyncReadSession,
+    statement: Select[*tuple[Any, ...]],
+    page: PageQuery,
+    params: Mapping[str, Any] | None = None,
+    *,
+    key: KeyColumn | Sequence[KeyColumn] = (),
+) -> Page[Any]:
+    """One page of what a statement selects: entities or values of one column; where it selects
+    several columns, or a table, a dict for each row.
+
+    The order is the statement's ORDER BY, then the primary key of what it selects, in the direction
+    of the last column. Every page costs the same if an index has these columns in this order.
+
+    A statement that is made once, at module level, is prepared once; `params` are the values of its
+    `bindparam`s.
+
+    Args:
+        session: Where to run it.
+        statement: Without LIMIT.
+        page: Which page.
+        params: As for `session.execute`.
+        key: Columns that are different in each row, in place of the primary key: where an index
+            serves them better, or where the statement selects from several tables.
+
+    Raises:
+        InvalidCursorError: `page.after` is not a cursor of a list in this order.
+        ValueError: Pages in this order would lose rows, because a column may be NULL, or does not
+            compare exactly.
+    """
+    pages = _pages(statement, tuple(key) if isinstance(key, Sequence) else (key,))
+    # One row more than asked for tells whether there is a next page.
+    values = {**(params or {}), LIMIT.key: page.limit + 1}
+    if page.after is None:
+        found = await session.execute(pages.first, values)
+    else:
+        values |= pages.keyset.decode(page.after)
+        try:
+            found = await session.execute(pages.following, values)
+        except StatementError as error:
+            if isinstance(error, DBAPIError):
+                raise
+            # A type refused a value, which it can only have got from a forged cursor.
+            raise InvalidCursorError from error
+    columns = tuple(found.keys())[: pages.width]
+    rows = list(found)
+    cursor = None
+    if len(rows) > page.limit:
+        del rows[page.limit :]
+        cursor = pages.keyset.encode(tuple(rows[-1][position] for position in pages.key_at))
+    if pages.is_single:
+        return Page(items=[row[0] for row in rows], next=cursor)
+    # Not `found.mappings()`, which is ten times as slow. What follows the columns is the key.
+    return Page(items=[dict(zip(columns, row, strict=False)) for row in rows], next=cursor)
 
 
 @dataclass(frozen=True)
-class PageRequest:
-    """Which page: at most `limit` rows whose id is greater than `after`."""
+class _Pages:
+    """What is prepared once for a statement."""
 
-    after: int = FIRST_PAGE
-    limit: int = 50
+    keyset: Keyset
+    first: Select[*tuple[Any, ...]]
+    following: Select[*tuple[Any, ...]]
+    is_single: bool
+    """Whether each row is one entity or one value."""
+    width: int
+    """How many columns of a row were asked for."""
+    key_at: list[int]
+    """Where in a row the values of the keyset's columns are."""
 
 
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """One page; `next` is the id after which the following one begins, None on the last."""
-
-    items: Sequence[T]
-    next: int | None
+_prepared: WeakKeyDictionary[Select[*tuple[Any, ...]], dict[tuple[KeyColumn, ...], _Pages]]
+_prepared = WeakKeyDictionary()
 
 
-def paged(statement: Select[T], by: InstrumentedAttribute[int] | Column[int]) -> Select[T]:
-    """Make a statement that gives one page. Make it once, at module level: building a statement
-    costs more than the database takes to run it."""
-    return (
-        statement.where(by > bindparam("page_after", type_=BigInteger()))
-        .order_by(by)
-        .limit(bindparam("page_limit", type_=Integer()))
+def _pages(statement: Select[*tuple[Any, ...]], key: tuple[KeyColumn, ...]) -> _Pages:
+    prepared = _prepared.setdefault(statement, {})
+    if key not in prepared:
+        prepared[key] = _prepare(statement, key)
+    return prepared[key]
+
+
+def _prepare(statement: Select[*tuple[Any, ...]], key: tuple[KeyColumn, ...]) -> _Pages:
+    selected = statement.column_descriptions
+    columns = [_order_column(clause) for clause in statement._order_by_clauses]
+    descending = bool(columns) and columns[-1].descending
+    ordered = {order.column for order in columns}
+    own = [_order_column(column.expression) for column in key or _primary_key(selected)]
+    columns += [OrderColumn(c.column, descending) for c in own if c.column not in ordered]
+    order = keyset(tuple(columns))
+    _refuse_outer_joins(statement, order, set() if key else {c.column.table for c in own})
+
+    # The values of the key are read from the same rows; where they are not shown, they are added.
+    shown = {_column(item): position for position, item in enumerate(selected)}
+    added = [c.column for c in columns if c.column not in shown]
+    shown |= {column: len(selected) + n for n, column in enumerate(added)}
+    complete = statement.add_columns(*(c.label(f"page_key_{n}") for n, c in enumerate(added)))
+    first = complete.order_by(None).order_by(*order.order_by).limit(LIMIT)
+    return _Pages(
+        keyset=order,
+        first=first,
+        following=first.where(order.rows_after),
+        is_single=len(selected) == 1,
+        width=len(selected),
+        key_at=[shown[c.column] for c in columns],
     )
 
 
-async def fetch_page(
-    session: AsyncReadSession, statement: Select[Object], page: PageRequest, **parameters: Any
-) -> Page[Object]:
-    """Run a statement made by `paged`; `parameters` are the values of its other parameters."""
-    result = await session.scalars(statement, _values(page, parameters))
-    found = result.all()
-    objects = found[: page.limit]
-    return Page(objects, objects[-1].id if len(found) > page.limit else None)
+def _order_column(clause: ColumnElement[Any]) -> OrderColumn:
+    descending = False
+    if isinstance(clause, UnaryExpression) and clause.modifier in DIRECTIONS:
+        clause, descending = clause.element, DIRECTIONS[clause.modifier]
+    if not isinstance(clause, Column):
+        raise ValueError(f"pages go by columns of tables, ascending or descending, not by {clause}")
+    return OrderColumn(clause, descending)
 
 
-async def fetch_rows(
-    session: AsyncReadSession, statement: Select[Any], page: PageRequest, **parameters: Any
-) -> Page[Row]:
-    """As `fetch_page`, for a statement on a table: its rows as dicts. A page of them costs two
-    thirds of one of objects, which somebody could change or load more from."""
-    result = await session.execute(statement, _values(page, parameters))
-    columns = tuple(result.keys())
-    # Not `result.mappings()`: to read those costs ten times as much.
-    found = [dict(zip(columns, row, strict=True)) for row in result]
-    rows = found[: page.limit]
-    return Page(rows, rows[-1]["id"] if len(found) > page.limit else None)
+def _column(item: Any) -> ColumnElement[Any] | None:
+    """The column whose values something selected has, if it is one."""
+    if item["expr"] is item.get("entity"):
+        return None
+    expression = item["expr"].expression
+    return expression.element if isinstance(expression, Label) else expression
 
 
-def _values(page: PageRequest, parameters: dict[str, Any]) -> dict[str, Any]:
-    # One row more than asked for tells whether there is a next page.
-    return {"page_after": page.after, "page_limit": page.limit + 1, **parameters}
+def _primary_key(selected: Sequence[Any]) -> list[Any]:
+    """The primary key of the one entity or table from which a statement selects."""
+    sources = dict.fromkeys(
+        item.get("entity") or getattr(_column(item), "table", None) for item in selected
+    )
+    sources.pop(None, None)
+    if len(sources) != 1:
+        raise ValueError("paginate() needs `key`: the columns that are different in each row")
+    (source,) = sources
+    if isinstance(source, FromClause):
+        return list(source.primary_key)
+    mapper = inspect(source).mapper
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    return [getattr(source, name) for name in names]
+
+
+def _refuse_outer_joins(statement: Select[*tuple[Any, ...]], order: Keyset, own: set[Any]) -> None:
+    """Of an outer joined table, a column may be NULL, whatever the table says."""
+    others = [c.column for c in order.columns if c.column.table not in own]
+    if not others:
+        return
+    joins = [flags for *_, flags in statement._setup_joins]
+    joins += [
+        {"isouter": join.isouter, "full": join.full}
+        for join in visitors.iterate(statement)
+        if isinstance(join, Join)
+    ]
+    if any(flags["isouter"] or flags["full"] for flags in joins):
+        raise ValueError(f"an outer join may make {others[0]} NULL; pages would lose rows")

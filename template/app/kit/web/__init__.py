@@ -1,4 +1,4 @@
-"""What endpoints share: the router, the transaction of a request, errors, pages, field types."""
+"""What endpoints share: the router, the transaction of a request, errors, field types."""
 
 from app.kit.errors import DomainError
 from app.kit.web.dependencies import DatabaseDep, get_database, get_settings
@@ -15,7 +15,6 @@ from app.kit.web.fields import (
 )
 from app.kit.web.idempotency import set_principal
 from app.kit.web.locations import CREATED, set_location
-from app.kit.web.pagination import PageQuery, PageRead
 from app.kit.web.problems import ProblemError
 from app.kit.web.transaction import ReadSession, Router, WriteSession, transaction
 
@@ -28,8 +27,6 @@ __all__ = [
     "DomainError",
     "Id",
     "Money",
-    "PageQuery",
-    "PageRead",
     "Price",
     "ProblemError",
     "ReadSession",

@@ -25,6 +25,7 @@ from app.kit.db.errors import (
     conflicting_columns,
     exception_chain,
 )
+from app.kit.db.keyset import InvalidCursorError
 from app.kit.errors import DomainError
 from app.kit.observability.access_log import request_id, route_template
 
@@ -107,6 +108,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(ProblemError, _problem_error)
     app.add_exception_handler(DomainError, _domain_error)
+    app.add_exception_handler(InvalidCursorError, _invalid_cursor)
     app.add_exception_handler(AmbiguousCommitError, ambiguous_commit)
     app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(DatabaseUnavailableError, _database_error)
@@ -154,6 +156,10 @@ async def _problem_error(request: Request, error: Exception) -> JSONResponse:
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DomainError)
     return problem(error.status, str(error))
+
+
+async def _invalid_cursor(request: Request, error: Exception) -> JSONResponse:
+    return problem(422, str(error))
 
 
 async def ambiguous_commit(request: Request, error: Exception) -> JSONResponse:

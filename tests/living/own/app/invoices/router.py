@@ -1,12 +1,14 @@
 """The routes of invoices."""
 
-from fastapi import Request, Response
+from typing import Annotated
+
+from fastapi import Query, Request, Response
 
 from app.invoices import service
 from app.invoices.models import Invoice
-from app.invoices.schemas import InvoiceCreate, InvoicePage, InvoiceRead
-from app.kit.db import Page
-from app.kit.web import CREATED, Id, PageQuery, ReadSession, Router, WriteSession, set_location
+from app.invoices.schemas import InvoiceCreate, InvoiceRead
+from app.kit.db import Page, PageQuery
+from app.kit.web import CREATED, Id, ReadSession, Router, WriteSession, set_location
 from app.settings import Settings
 
 router = Router(prefix="/invoices", tags=["invoices"])
@@ -24,8 +26,10 @@ async def create_invoice(
     return invoice
 
 
-@router.get("", response_model=InvoicePage)
-async def list_invoices(session: ReadSession, page: PageQuery) -> Page[Invoice]:
+@router.get("", response_model=Page[InvoiceRead])
+async def list_invoices(
+    session: ReadSession, page: Annotated[PageQuery, Query()]
+) -> Page[Invoice]:
     """List invoices."""
     return await service.list_invoices(session, page)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.kit.web import Amount, Id, Money, PageRead, Text
+from app.kit.web import Amount, Id, Money, Text
 
 
 class InvoiceCreate(BaseModel):
@@ -28,7 +28,3 @@ class InvoiceRead(BaseModel):
     issued_at: datetime
     due_at: datetime
     paid: bool
-
-
-class InvoicePage(PageRead[InvoiceRead]):
-    """A page of invoices."""

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import ConflictError, NotFoundError
 from app.invoices.models import Invoice
-from app.kit.db import AsyncReadSession, Page, PageRequest, fetch_page, paged, utc_now
+from app.kit.db import AsyncReadSession, Page, PageQuery, paginate, utc_now
 
-INVOICES = paged(select(Invoice), by=Invoice.id)
+INVOICES = select(Invoice)
 
 
 async def create_invoice(session: AsyncSession, *, days: int, **values: Any) -> Invoice:
@@ -34,9 +34,9 @@ async def get_invoice(session: AsyncReadSession, invoice_id: int) -> Invoice:
     return invoice
 
 
-async def list_invoices(session: AsyncReadSession, page: PageRequest) -> Page[Invoice]:
+async def list_invoices(session: AsyncReadSession, page: PageQuery) -> Page[Invoice]:
     """One page of all invoices."""
-    return await fetch_page(session, INVOICES, page)
+    return await paginate(session, INVOICES, page)
 
 
 async def pay_invoice(session: AsyncSession, invoice_id: int) -> Invoice:

@@ -10,7 +10,7 @@ import pytest
 from httpx2 import AsyncClient
 
 from app.example.users.service import list_users_with_items
-from app.kit.db import Database, PageRequest
+from app.kit.db import Database, PageQuery
 from app.main import create_app
 from scripts import holdings
 from tests.example.api import API
@@ -164,7 +164,7 @@ async def test_users_are_loaded_with_what_belongs_to_them(
     recorder: Recorder, database: Database
 ) -> None:
     async with database.read() as session:
-        await list_users_with_items(session, PageRequest())
+        await list_users_with_items(session, PageQuery())
 
     assert len([s for s in recorder.sent if s.startswith("SELECT users.id")]) == 1
     assert "WHERE items.user_id IN (:primary_keys_1, :primary_keys_2)" in "\n".join(recorder.sent)
