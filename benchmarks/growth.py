@@ -52,8 +52,12 @@ ROWS = (
 )
 CURSORS = """
 import json, sys
-from app.kit.web.pagination import encode_cursor
-print(json.dumps([encode_cursor(number) for number in json.load(sys.stdin)]))
+import app.models
+from app.kit.db import Base
+from app.kit.db.keyset import OrderColumn, keyset
+table, column, numbers = json.load(sys.stdin)
+order = keyset((OrderColumn(Base.metadata.tables[table].c[column]),))
+print(json.dumps([order.encode((number,)) for number in numbers]))
 """
 
 
@@ -79,7 +83,7 @@ class Cost:
         return f"{self.service:,.0f} + {self.database:,.0f} ({self.wait / 1000:.1f})"
 
 
-def requests(size: int, number: int, cursors: Callable[[list[int]], list[str]]) -> Any:
+def requests(size: int, number: int, cursors: Callable[[str, list[int]], list[str]]) -> Any:
     """So many requests of each kind, for tables of a size, as `(name, requests)`."""
     chance = random.Random(size)
 
@@ -94,24 +98,27 @@ def requests(size: int, number: int, cursors: Callable[[list[int]], list[str]]) 
         ("first page of users", ["/users"] * number),
         (
             "page of users in the middle",
-            [f"/users?after={c}" for c in cursors(ids(users * 9 // 10))],
+            [f"/users?after={c}" for c in cursors("users.id", ids(users * 9 // 10))],
         ),
         ("first page of items", ["/items"] * number),
         (
             "page of items in the middle",
-            [f"/items?after={c}" for c in cursors(ids(items * 9 // 10))],
+            [f"/items?after={c}" for c in cursors("items.id", ids(items * 9 // 10))],
         ),
         ("items of a user with few", [f"/users/{n}/items" for n in ids(users, POOR)]),
         ("items of a user with a tenth", [f"/users/{RICH}/items"] * number),
         (
             "items of a user with a tenth, in the middle",
-            [f"/users/{RICH}/items?after={c}" for c in cursors(ids(items * 9 // 10))],
+            [f"/users/{RICH}/items?after={c}" for c in cursors("items.id", ids(items * 9 // 10))],
         ),
         ("favorites of a user with few", [f"/users/{n}/favorites" for n in ids(users, POOR)]),
         ("favorites of a user with a tenth", [f"/users/{RICH}/favorites"] * number),
         (
             "favorites of a user with a tenth, in the middle",
-            [f"/users/{RICH}/favorites?after={c}" for c in cursors(ids(items * 9 // 10))],
+            [
+                f"/users/{RICH}/favorites?after={c}"
+                for c in cursors("favorites.item_id", ids(items * 9 // 10))
+            ],
         ),
     ]
     for name, paths in gets:
@@ -204,10 +211,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = processes.render(Path(folder) / "service", "postgresql+asyncpg")
 
-        def cursors(numbers: list[int]) -> list[str]:
+        def cursors(column: str, numbers: list[int]) -> list[str]:
             command = [str(project / ".venv/bin/python"), "-c", CURSORS]
             output = subprocess.check_output(
-                command, cwd=project, input=json.dumps(numbers), text=True
+                command, cwd=project, input=json.dumps([*column.split("."), numbers]), text=True
             )
             found: list[str] = json.loads(output)
             return found

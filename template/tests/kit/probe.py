@@ -3,15 +3,19 @@ the service's schema, and neither migrations nor readiness know of it."""
 
 import asyncio
 from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
+from uuid import UUID, uuid4
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ForeignKey, MetaData, QueuePool, String, delete, select
+from sqlalchemy import ForeignKey, LargeBinary, MetaData, QueuePool, String, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.errors import NotFoundError
-from app.kit.db.base import Base, BigInt
+from app.kit.db.base import Base, BigInt, Money, UTCDateTime
 from app.kit.db.database import Database
 from app.kit.db.engine import create_engine
 from app.kit.db.idempotency import IdempotencyRecord
@@ -42,6 +46,41 @@ class Probe(ProbeBase):
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("probes.id", deferrable=DEFERS, initially="DEFERRED" if DEFERS else None)
     )
+
+
+class State(Enum):
+    """Sorted by the database in an order of its own."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Sample(ProbeBase):
+    """A row with each kind of value that can order a list, and two that cannot."""
+
+    __tablename__ = "samples"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, insert_default=uuid4)
+    label: Mapped[str] = mapped_column(String(20))
+    rank: Mapped[int] = mapped_column(index=True)
+    happened_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    day: Mapped[date]
+    price: Mapped[Decimal] = mapped_column(Money(12))
+    state: Mapped[State]
+    flag: Mapped[bool]
+    token: Mapped[bytes] = mapped_column(LargeBinary(8))
+    weight: Mapped[float]
+    comment: Mapped[str | None] = mapped_column(String(20))
+
+
+class Seat(ProbeBase):
+    """A row with a composite primary key."""
+
+    __tablename__ = "seats"
+
+    row: Mapped[str] = mapped_column(String(5), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    price: Mapped[Decimal] = mapped_column(Money(12))
 
 
 class ProbeCreate(BaseModel):
@@ -78,9 +117,12 @@ async def create_probe(
 
 
 @router.get("", response_model=Page[ProbeRead])
-async def list_probes(session: ReadSession, page: Annotated[PageQuery, Query()]) -> Page[Probe]:
+async def list_probes(
+    session: ReadSession, page: Annotated[PageQuery, Query()], name: str | None = None
+) -> Page[Probe]:
     """List probes."""
-    return await paginate(session, PROBES, page)
+    statement = PROBES if name is None else PROBES.where(Probe.name == name)
+    return await paginate(session, statement, page)
 
 
 @router.get("/{probe_id}", response_model=ProbeRead)

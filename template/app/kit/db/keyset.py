@@ -50,7 +50,7 @@ class Keyset:
 
     def __init__(self, columns: tuple[OrderColumn, ...]) -> None:
         self.columns = columns
-        self.order_by = [c.column.desc() if c.descending else c.column.asc() for c in columns]
+        self.order_by = [c.column.desc() if c.descending else c.column for c in columns]
         self.parameters = [
             bindparam(f"page_after_{n}", type_=c.column.type) for n, c in enumerate(columns)
         ]

@@ -7,8 +7,10 @@ A list is one SELECT, with any WHERE and ORDER BY:
     return await paginate(session, statement, page)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
 from weakref import WeakKeyDictionary
 
@@ -115,29 +117,31 @@ async def paginate(
             compare exactly.
     """
     pages = _pages(statement, tuple(key) if isinstance(key, Sequence) else (key,))
+    run: Any = session.scalars if pages.are_entities else session.execute
     # One row more than asked for tells whether there is a next page.
     values = {**(params or {}), LIMIT.key: page.limit + 1}
     if page.after is None:
-        found = await session.execute(pages.first, values)
+        found = await run(pages.first, values)
     else:
         values |= pages.keyset.decode(page.after)
         try:
-            found = await session.execute(pages.following, values)
+            found = await run(pages.following, values)
         except StatementError as error:
             if isinstance(error, DBAPIError):
                 raise
             # A type refused a value, which it can only have got from a forged cursor.
             raise InvalidCursorError from error
-    columns = tuple(found.keys())[: pages.width]
-    rows = list(found)
+    rows: list[Any] = list(found)
     cursor = None
     if len(rows) > page.limit:
         del rows[page.limit :]
-        cursor = pages.keyset.encode(tuple(rows[-1][position] for position in pages.key_at))
-    if pages.is_single:
+        cursor = pages.keyset.encode(pages.key_of(rows[-1]))
+    if pages.are_entities:
+        return Page(items=rows, next=cursor)
+    if pages.names is None:
         return Page(items=[row[0] for row in rows], next=cursor)
-    # Not `found.mappings()`, which is ten times as slow. What follows the columns is the key.
-    return Page(items=[dict(zip(columns, row, strict=False)) for row in rows], next=cursor)
+    # Not `found.mappings()`, which is ten times as slow. What the key adds to a row is left out.
+    return Page(items=[dict(zip(pages.names, row, strict=False)) for row in rows], next=cursor)
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,11 @@ class _Pages:
     keyset: Keyset
     first: Select[*tuple[Any, ...]]
     following: Select[*tuple[Any, ...]]
-    is_single: bool
-    """Whether each row is one entity or one value."""
-    width: int
-    """How many columns of a row were asked for."""
-    key_at: list[int]
-    """Where in a row the values of the keyset's columns are."""
+    are_entities: bool
+    key_of: Callable[[Any], tuple[Any, ...]]
+    """The values of the keyset's columns in a row."""
+    names: tuple[str, ...] | None
+    """Of the columns that were asked for; None if rows are entities or single values."""
 
 
 _prepared: WeakKeyDictionary[Select[*tuple[Any, ...]], dict[tuple[KeyColumn, ...], _Pages]]
@@ -176,20 +179,23 @@ def _prepare(statement: Select[*tuple[Any, ...]], key: tuple[KeyColumn, ...]) ->
     order = keyset(tuple(columns))
     _refuse_outer_joins(statement, order, set() if key else {c.column.table for c in own})
 
-    # The values of the key are read from the same rows; where they are not shown, they are added.
-    shown = {_column(item): position for position, item in enumerate(selected)}
-    added = [c.column for c in columns if c.column not in shown]
-    shown |= {column: len(selected) + n for n, column in enumerate(added)}
-    complete = statement.add_columns(*(c.label(f"page_key_{n}") for n, c in enumerate(added)))
-    first = complete.order_by(None).order_by(*order.order_by).limit(LIMIT)
-    return _Pages(
-        keyset=order,
-        first=first,
-        following=first.where(order.rows_after),
-        is_single=len(selected) == 1,
-        width=len(selected),
-        key_at=[shown[c.column] for c in columns],
-    )
+    expressions = [_expression(item) for item in selected]
+    is_entity = len(selected) == 1 and expressions[0] is None
+    attributes = _attributes(selected[0]["entity"]) if is_entity else {}
+    are_entities = all(c.column in attributes for c in columns)
+    if are_entities:
+        key_of = _getter(attrgetter, [attributes[c.column] for c in columns])
+    else:
+        # What of the key is not selected is added to each row.
+        at = {column: position for position, column in enumerate(expressions)}
+        added = [c.column for c in columns if c.column not in at]
+        at |= {column: len(selected) + n for n, column in enumerate(added)}
+        key_of = _getter(itemgetter, [at[c.column] for c in columns])
+        statement = statement.add_columns(*(c.label(f"page_key_{n}") for n, c in enumerate(added)))
+    first = statement.order_by(None).order_by(*order.order_by).limit(LIMIT)
+    following = first.where(order.rows_after)
+    names = None if len(selected) == 1 else tuple(item["name"] for item in selected)
+    return _Pages(order, first, following, are_entities, key_of, names)
 
 
 def _order_column(clause: ColumnElement[Any]) -> OrderColumn:
@@ -201,19 +207,31 @@ def _order_column(clause: ColumnElement[Any]) -> OrderColumn:
     return OrderColumn(clause, descending)
 
 
-def _column(item: Any) -> ColumnElement[Any] | None:
-    """The column whose values something selected has, if it is one."""
+def _getter(kind: Any, names: list[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    get = kind(*names)
+    return get if len(names) > 1 else lambda row: (get(row),)
+
+
+def _expression(item: Any) -> ColumnElement[Any] | None:
+    """What has the value of something selected; None for an entity."""
     if item["expr"] is item.get("entity"):
         return None
     expression = item["expr"].expression
     return expression.element if isinstance(expression, Label) else expression
 
 
+@lru_cache(maxsize=256)
+def _attributes(entity: Any) -> dict[ColumnElement[Any], str]:
+    """The attributes of an entity by their columns."""
+    names = [attribute.key for attribute in inspect(entity).mapper.column_attrs]
+    return {getattr(entity, name).expression: name for name in names}
+
+
 def _primary_key(selected: Sequence[Any]) -> list[Any]:
     """The primary key of the one entity or table from which a statement selects."""
-    sources = dict.fromkeys(
-        item.get("entity") or getattr(_column(item), "table", None) for item in selected
-    )
+    sources = {
+        item.get("entity") or getattr(_expression(item), "table", None): None for item in selected
+    }
     sources.pop(None, None)
     if len(sources) != 1:
         raise ValueError("paginate() needs `key`: the columns that are different in each row")
@@ -230,11 +248,8 @@ def _refuse_outer_joins(statement: Select[*tuple[Any, ...]], order: Keyset, own:
     others = [c.column for c in order.columns if c.column.table not in own]
     if not others:
         return
-    joins = [flags for *_, flags in statement._setup_joins]
-    joins += [
-        {"isouter": join.isouter, "full": join.full}
-        for join in visitors.iterate(statement)
-        if isinstance(join, Join)
-    ]
-    if any(flags["isouter"] or flags["full"] for flags in joins):
+    joins = [flags["isouter"] or flags["full"] for *_, flags in statement._setup_joins]
+    parts = visitors.iterate(statement)
+    joins += [part.isouter or part.full for part in parts if isinstance(part, Join)]
+    if any(joins):
         raise ValueError(f"an outer join may make {others[0]} NULL; pages would lose rows")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, select, text
 
-from app.kit.db import Database
+from app.example.items.models import Item
+from app.kit.db import Database, PageQuery, paginate
 from app.main import create_app
 from tests.example.api import API
 from tests.kit.fixtures import client_of, make_settings, running_app
@@ -157,6 +158,36 @@ async def test_no_page_reads_rows_of_others_or_sorts(filled_app: FastAPI) -> Non
     for statement, plan in pages:
         steps = list(nodes(plan))
         assert not any("Filter" in step or "Sort Key" in step for step in steps), statement
+
+
+LISTS = {
+    # The index on name alone serves the tie-breaker, too: only equal names are sorted.
+    "by another column": (select(Item).order_by(Item.name.desc()), "Incremental Sort"),
+    "filtered, newest first": (
+        select(Item).where(Item.user_id == RICH).order_by(Item.id.desc()),
+        "Limit",
+    ),
+    "filtered by a range": (select(Item).where(Item.id > ROWS // 2), "Limit"),
+}
+
+
+@pytest.mark.parametrize(("statement", "step"), LISTS.values(), ids=LISTS.keys())
+async def test_other_lists_read_no_more_than_their_page(
+    filled_app: FastAPI, statement: Any, step: str
+) -> None:
+    plans = Plans(filled_app)
+    async with filled_app.state.database.read() as session:
+        first = await paginate(session, statement, PageQuery())
+        second = await paginate(session, statement, PageQuery(after=first.next))
+        assert len(second.items) == 50
+
+    pages = [plan for statement, plan in plans.found if "LIMIT" in statement]
+    assert len(pages) == 2
+    for plan in pages:
+        types = [node["Node Type"] for node in nodes(plan)]
+        assert types in ([["Limit", "Index Scan"], ["Limit", "Incremental Sort", "Index Scan"]])
+        assert step in types
+        assert all("Index Cond" in node for node in nodes(pages[1]) if "Index Name" in node)
 
 
 async def check_second_pages(client: AsyncClient) -> None:
