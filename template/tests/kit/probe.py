@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Enum as SQLEnum
 from sqlalchemy import ForeignKey, LargeBinary, MetaData, QueuePool, String, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -56,7 +57,7 @@ class State(Enum):
 
 
 class Sample(ProbeBase):
-    """A row with each kind of value that can order a list, and two that cannot."""
+    """A row with each kind of value that can order a list, and some that cannot."""
 
     __tablename__ = "samples"
 
@@ -66,7 +67,8 @@ class Sample(ProbeBase):
     happened_at: Mapped[datetime] = mapped_column(UTCDateTime)
     day: Mapped[date]
     price: Mapped[Decimal] = mapped_column(Money(12))
-    state: Mapped[State]
+    state: Mapped[State] = mapped_column(SQLEnum(State, native_enum=False))
+    native_state: Mapped[State]
     flag: Mapped[bool]
     token: Mapped[bytes] = mapped_column(LargeBinary(8))
     weight: Mapped[float]

@@ -35,6 +35,7 @@ def sample(n: int) -> Sample:
         day=date(2026, 1, 1 + n % 3),
         price=Decimal(n % 4) / 100,
         state=[State.OPEN, State.CLOSED][n % 2],
+        native_state=State.OPEN,
         flag=n % 3 == 0,
         token=bytes([n % 3, 255]),
         weight=0.1,
@@ -205,6 +206,10 @@ NULLABLE = select(Sample).order_by(Sample.comment)
 REFUSED: dict[str, tuple[Select[Any], str]] = {
     "nullable": (NULLABLE, "samples.comment may be NULL"),
     "float": (select(Sample).order_by(Sample.weight), "samples.weight is of type Double"),
+    "enum of the database": (
+        select(Sample).order_by(Sample.native_state),
+        "samples.native_state is an enum of the database",
+    ),
     "expression": (select(Sample).order_by(func.lower(Sample.label)), "not by lower"),
     "name": (select(Sample).order_by("rank"), "pages go by columns"),
     "nulls": (select(Sample).order_by(Sample.rank.desc().nulls_last()), "pages go by columns"),

@@ -111,6 +111,9 @@ def _type_of_values(column: Column[Any]) -> Any:
     """What Pydantic checks values of a column by."""
     if column.nullable:
         raise ValueError(f"{column} may be NULL; pages in its order would lose rows")
+    # MySQL orders its own enums by position, and compares them as text.
+    if getattr(column.type, "native_enum", False):
+        raise ValueError(f"{column} is an enum of the database; give it Enum(…, native_enum=False)")
     # Of a decorated type, such as Money, what it decorates says what its values are.
     stored: Any = getattr(column.type, "impl_instance", column.type)
     try:

@@ -9,7 +9,7 @@ A list is one SELECT, with any WHERE and ORDER BY:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
 from weakref import WeakKeyDictionary
@@ -59,9 +59,17 @@ class Page(BaseModel, Generic[T]):
     next: Annotated[str | None, Field(description="`after` of the next page; null on the last.")]
 
     @classmethod
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        """The name in the OpenAPI document."""
-        return f"{params[0].__name__.removesuffix('Read')}Page"
+    def __class_getitem__(cls, item: Any) -> Any:
+        """A class with a name of its own, because in the OpenAPI document Pydantic would name it
+        `Page_NoteRead_`."""
+        generic = super().__class_getitem__(item)
+        name = f"{getattr(item, '__name__', '')}".removesuffix("Read") + "Page"
+        return generic if isinstance(item, TypeVar) else _named(generic, name)
+
+
+@cache
+def _named(model: type[BaseModel], name: str) -> type[BaseModel]:
+    return type(model)(name, (model,), {"__doc__": "A page of a list.", "__module__": __name__})
 
 
 @overload
