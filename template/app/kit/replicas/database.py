@@ -38,8 +38,8 @@ TIMEOUT = 0.75
 # Of a request: to wait for a free connection, for the answer to a ping, and then to connect. All of
 # it is what a dead replica can cost.
 REPLICA_TIMEOUT = 0.5
-# How old the last check may be: it may have taken its time, and so may the one that is under way. An
-# older one says nothing: this process stood still.
+# How old the last check may be: it may have taken its time, and so may the one that is running. An
+# older one says nothing: this process was stalled.
 MAX_CHECK_AGE = INTERVAL + 2 * TIMEOUT
 
 logger = logging.getLogger(__name__)
@@ -239,8 +239,8 @@ class ReplicatedDatabase(Database):
         from_primary: bool = False,
         retries: bool = True,
     ) -> T:
-        """As of `Database`, but what only reads runs on a replica first, unless it must see what was
-        written just now and so reads `from_primary`."""
+        """As of `Database`, but what only reads runs on a replica first, unless it must see what
+        was written just now and so reads `from_primary`."""
         # A standby has no serializable transactions.
         on_primary = writes or from_primary or self._rolls_back or isolation == "SERIALIZABLE"
         unavailable = self.monitor.is_unavailable

@@ -20,7 +20,7 @@ from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
 from app.kit.db.sessions import ReadOnlySessionError
 from app.kit.db.unit_of_work import UnitOfWork
-from app.kit.replicas.database import needs, pin_seconds
+from app.kit.replicas.database import pin_seconds
 from app.kit.replicas.position import Position
 from app.kit.replicas.read_your_writes import COOKIE
 from app.kit.web.transaction import ReadSession, WriteSession
@@ -313,7 +313,7 @@ async def test_only_writes_that_happened_pin(app: FastAPI, client: AsyncClient) 
 
 @pytest.mark.parametrize(("replica", "primary", "has_all"), POSITIONS)
 def test_replica_has_all_or_it_lags(replica: Position, primary: Position, has_all: bool) -> None:
-    assert replica.includes(primary) is has_all
+    assert replica.has_replayed(primary) is has_all
 
 
 async def test_replica_that_lags_is_left_and_taken_up_again(
@@ -498,15 +498,6 @@ async def test_reads_are_spread_and_one_replica_may_die(servers: Servers, standb
             await eventually(lambda: is_told(client, "replica 1 disconnected"))
             ports = [await database.run_unit(replica_of) for _ in range(4)]
             assert ports == [servers.second.port] * 4
-
-
-def test_need_of_a_process_is_counted_for_each_server(own_url: str) -> None:
-    settings = make_settings(own_url, database_replica_url=f"{own_url},{own_url}")
-
-    counted = {need.server: need.connections for need in needs(settings)}
-
-    # The pool and two looks; what the pool has for reading, and one look.
-    assert counted == {"database": 17, "replica 1": 11, "replica 2": 11}
 
 
 async def test_promoted_replica_is_read_only_while_the_primary_is_away(servers: Servers) -> None:

@@ -49,8 +49,8 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
                 return KINDS[sqlstate[:length]]
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return ErrorKind.DISCONNECTED
-    # Out of step with the server. (An InterfaceError is a mistake of the caller; where the connection
-    # is closed, SQLAlchemy says so.)
+    # Out of step with the server. (An InterfaceError is a mistake of the caller; where the
+    # connection is closed, SQLAlchemy says so.)
     return ErrorKind.DISCONNECTED if isinstance(error, asyncpg.InternalClientError) else None
 
 
