@@ -166,6 +166,36 @@ def test_what_was_not_chosen_leaves_no_trace(answers: Answers, files: dict[str, 
             assert lines_with(words, files | {ANSWERS: ""}) == []
 
 
+def test_kit_imports_nothing_of_the_owners(files: dict[str, str]) -> None:
+    ours = re.compile(r"app(\.(?!kit\b).*)?")
+    assert [
+        f"{name}: {module}"
+        for name, text in files.items()
+        if name.startswith("app/kit/")
+        for node in ast.walk(ast.parse(text, name))
+        for module in imported_modules(node)
+        if ours.fullmatch(module)
+    ] == []
+
+
+def imported_modules(node: ast.AST) -> list[str]:
+    """The modules that a statement imports; those of `from package import module`, too."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "the kit imports itself by its full name"
+        if node.module == "app":
+            return [f"app.{alias.name}" for alias in node.names]
+        return [node.module or ""]
+    return []
+
+
+def test_owner_files_are_the_same_for_every_answer(files: dict[str, str]) -> None:
+    for name in files:
+        if re.fullmatch(r"(app|tests|migrations/versions)/[^/]+", name):
+            assert files[name] == (TEMPLATE / name).read_text(encoding="utf-8")
+
+
 def test_no_other_driver_is_mentioned(answers: Answers, files: dict[str, str]) -> None:
     others = DRIVERS - {answers["database"].partition("+")[2]}
     # The README shows how to change the database, and tests how another one is refused.
