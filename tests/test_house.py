@@ -26,8 +26,8 @@ FROZEN = {
     "migrations/versions/0002_example.py": "3466c5935cd83493",
 }
 WHY_FROZEN = """{name} belongs to the owners of services, who have edited it since they made theirs:
-every change here is merged into their lines, and conflicts with them. Change the kit instead. (Until
-0.1.0 is released, FROZEN may follow the file: {digest}.)"""
+every change here is merged into their lines, and conflicts with them. Change the kit instead.
+(Until 0.1.0 is released, FROZEN may follow the file: {digest}.)"""
 EXAMPLE: dict[bool, Answers] = {answer: {"example": answer} for answer in (True, False)}
 
 
