@@ -5,11 +5,12 @@ question with an open answer, a text or a number, needs a few samples in `SAMPLE
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import ChainableUndefined, FileSystemLoader
+from jinja2 import ChainableUndefined, FileSystemLoader, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 Answers = dict[str, Any]
@@ -111,4 +112,9 @@ def computed(name: str, **known: object) -> str:
 
 
 def _render(value: object, known: Answers) -> str:
-    return JINJA.from_string(str(value)).render(known)
+    return _template(str(value)).render(known)
+
+
+@cache
+def _template(source: str) -> Template:
+    return JINJA.from_string(source)
