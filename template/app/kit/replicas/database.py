@@ -38,8 +38,8 @@ TIMEOUT = 0.75
 # Of a request: to wait for a free connection, for the answer to a ping, and then to connect. All of
 # it is what a dead replica can cost.
 REPLICA_TIMEOUT = 0.5
-# How old the last check may be: it may have taken its time, and so may the one that is under way. An
-# older one says nothing: this process stood still.
+# How old the last check may be: it may have taken its time, and so may the one that is under way.
+# An older one says nothing: this process stood still.
 MAX_CHECK_AGE = INTERVAL + 2 * TIMEOUT
 
 logger = logging.getLogger(__name__)
