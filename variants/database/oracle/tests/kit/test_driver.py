@@ -1,7 +1,7 @@
 """What the service promises about Oracle in particular.
 
-A recorder (`tests/kit/offline/recorder.py`) takes the place of a server: these tests show what would
-be sent, and how the errors that Oracle documents are handled.
+A recorder (`tests/kit/offline/recorder.py`) takes the place of a server: these tests show what
+would be sent, and how the errors that Oracle documents are handled.
 """
 
 import asyncio
