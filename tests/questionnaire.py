@@ -5,11 +5,12 @@ question with an open answer, a text or a number, needs a few samples in `SAMPLE
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import ChainableUndefined
+from jinja2 import ChainableUndefined, FileSystemLoader, Template
 from jinja2.sandbox import SandboxedEnvironment
 
 Answers = dict[str, Any]
@@ -19,7 +20,9 @@ CONFIG: Answers = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8
 QUESTIONS: dict[str, Answers] = {k: v for k, v in CONFIG.items() if not k.startswith("_")}
 # The others are computed: nobody is asked, and nobody may answer.
 ASKED = {
-    name: question for name, question in QUESTIONS.items() if question.get("when") is not False
+    name: question
+    for name, question in QUESTIONS.items()
+    if question.get("when") is not False and question.get("ask") is not False
 }
 
 # Answers that are tried in turn, not each with each: that would only take longer.
@@ -41,9 +44,12 @@ SAMPLES: dict[str, list[Any]] = {
 }
 
 JINJA = SandboxedEnvironment(
+    loader=FileSystemLoader(ROOT),
     undefined=ChainableUndefined,
     extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
 )
+# A copy to a new folder, with no answer on the command line.
+COPIER: Answers = {"_copier_conf": {"data": {}, "dst_path": "/new", "answers_file": "answers"}}
 
 
 def values(name: str) -> list[Any]:
@@ -78,11 +84,14 @@ def combinations(tried: Mapping[str, Iterable[Any]]) -> Iterator[Answers]:
 
     A question that is not asked, because of an earlier answer, is not in the combination.
     """
-    rows: list[tuple[Answers, Answers]] = [({}, {})]
+    rows: list[tuple[Answers, Answers]] = [({}, COPIER)]
     for name, question in QUESTIONS.items():
         following: list[tuple[Answers, Answers]] = []
         for chosen, known in rows:
-            if name in tried and yaml.safe_load(_render(question.get("when", True), known)):
+            if name in tried and all(
+                yaml.safe_load(_render(question.get(condition, True), known))
+                for condition in ("when", "ask")
+            ):
                 following += [(chosen | {name: v}, known | {name: v}) for v in tried[name]]
             else:
                 default = _render(question["default"], known)
@@ -103,4 +112,9 @@ def computed(name: str, **known: object) -> str:
 
 
 def _render(value: object, known: Answers) -> str:
-    return JINJA.from_string(str(value)).render(known)
+    return _template(str(value)).render(known)
+
+
+@cache
+def _template(source: str) -> Template:
+    return JINJA.from_string(source)

@@ -8,9 +8,6 @@ from packaging.version import InvalidVersion, Version
 from projects import git, snapshot
 from questionnaire import ROOT, Answers
 
-# The first commit of this repository: it stands for the release before, as long as there is none.
-BUNDLE = ROOT / "tests" / "earlier.bundle"
-
 
 def earlier_release() -> str | None:
     """The newest release that is part of the working tree's history, and not HEAD itself."""
@@ -25,20 +22,13 @@ def earlier_release() -> str | None:
     return versions[max(versions)] if versions else None
 
 
-def history(destination: Path) -> str:
-    """Make a repository with the earlier release, and after it the working tree; give the former's
-    name."""
-    release = earlier_release()
-    git(ROOT, "clone", "--quiet", str(BUNDLE if release is None else ROOT), str(destination))
-    if release is None:
-        git(destination, "checkout", "--quiet", "--detach", "origin/earlier")
-        release = git(destination, "rev-parse", "HEAD").strip()
-    else:
-        git(destination, "checkout", "--quiet", "--detach", release)
+def history(destination: Path, release: str) -> None:
+    """Make a repository with a release, and after it the working tree."""
+    git(ROOT, "clone", "--quiet", str(ROOT), str(destination))
+    git(destination, "checkout", "--quiet", "--detach", release)
     git(destination, "switch", "--quiet", "--force-create", "main")
     git(destination, "rm", "-r", "--quiet", ".")
     snapshot(destination)
-    return release
 
 
 def questions_of(template: Path, release: str) -> dict[str, Answers]:

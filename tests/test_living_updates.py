@@ -36,8 +36,8 @@ REMOVING = {
 }
 # What the message after an update, and the README, say about conflicts and about removed files.
 REMOVED, EDITED, BRING_BACK = (
-    "git diff HEAD --diff-filter=D --name-only",
-    "git log -p --diff-filter=M -- FILE",
+    "git diff HEAD --relative --diff-filter=D --name-only",
+    "git log -p -m --follow -- FILE",
     "git checkout HEAD -- FILE",
 )
 TAKE_BACK = "git reset --hard && git clean -fd"
@@ -96,9 +96,9 @@ CONFLICTS: dict[str, tuple[Answers, Answers, str, str, str]] = {
     "number": (
         {"tune_pool": True, "pool_timeout": 5},
         {"tune_pool": True, "pool_timeout": 9},
-        "app/settings.py",
-        "database_pool_timeout: float = Field(default=5, gt=0)",
-        "database_pool_timeout: float = Field(default=7, gt=0)",
+        "app/kit/answers.py",
+        "POOL_TIMEOUT = 5",
+        "POOL_TIMEOUT = 7",
     ),
     "python": (
         {"python_version": "3.11"},
@@ -162,7 +162,7 @@ def test_own_file_where_the_template_adds_one_is_a_marked_conflict(fresh: Render
 
 def test_file_that_the_team_removed_does_not_come_back(fresh: Render) -> None:
     project = copy_of(fresh({}))
-    removed = ["scripts", "tests/example/test_scripts.py"]
+    removed = ["app/example/seed.py", "tests/example/test_scripts.py"]
     git(project, "rm", "-r", "--quiet", *removed)
     commit_all(project)
 
@@ -188,7 +188,7 @@ def test_removed_files_are_named_and_can_be_had_back_with_their_edits(
     for command in (REMOVED, EDITED, BRING_BACK):
         assert command in message
         assert command in readme
-    assert message.index("will be removed, with your edits in them") < message.index("is updated")
+    assert message.index("are removed, with your edits in them") < message.index("is updated")
     assert lost <= set(run(REMOVED, project).splitlines())
     for name in lost:
         assert not (project / name).exists()

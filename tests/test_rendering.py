@@ -6,10 +6,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,41 +15,67 @@ from conftest import Render
 from projects import files_of
 from questionnaire import ASKED, ROOT, Answers, complete, values
 
-# What there is with an answer, and which words nobody reads without it.
-EXAMPLE = ["app/example/favorites/*", "app/example/items/*", "app/example/transfers/*", "app/example/users/*", "tests/example/*"]
-MIGRATIONS = ["app/kit/db/migrate.py", "migrations/env.py", "migrations/script.py.mako"]
-REPLICA = [
-    "app/kit/replicas/database.py",
-    "app/kit/replicas/position.py",
-    "app/kit/replicas/read_your_writes.py",
-    "tests/kit/replicas/standby.py",
-    "tests/test_replica.py",
-]
-PGBOUNCER = ["tests/kit/pgbouncer/server.py", "tests/test_pgbouncer.py"]
-CONTAINERS = ["Dockerfile", ".dockerignore", "compose.yaml"]
-METRICS = [
-    "app/kit/metrics/prometheus.py",
-    "app/kit/metrics/multiprocess.py",
-    "monitoring/grafana.json",
-]
-KUBERNETES = ["kubernetes/*.yaml"]
-PARTS: list[tuple[str, Any, list[str], str]] = [
-    ("migrations", True, MIGRATIONS, r"alembic|app\.db\.migrate|/migrations"),
-    ("read_replica", True, REPLICA, r"app\.db\.repl|database_replica|your_writes|tests\.standby"),
-    ("pgbouncer", True, PGBOUNCER, r"tests\.pgbouncer"),
-    ("example", True, EXAMPLE, r"app\.(favorites|items|transfers|users)|favorite|/users|/items"),
-    ("containers", True, CONTAINERS, r"docker|compose\.yaml"),
-    # An autoscaler has some, too.
-    ("metrics", True, METRICS, r"^(?!  metrics:$).*metrics|prometheus|grafana"),
+Condition = Callable[[Answers], bool]
+
+
+def yes(name: str) -> Condition:
+    # A question that is not asked has no answer.
+    return lambda answers: answers.get(name) is True
+
+
+def no(name: str) -> Condition:
+    return lambda answers: answers.get(name) is not True
+
+
+def on(*backends: str) -> Condition:
+    return lambda answers: answers["database"].partition("+")[0] in backends
+
+
+def ci(system: str) -> Condition:
+    return lambda answers: answers["ci"] == system
+
+
+# A file is rendered if all conditions hold whose pattern it matches; most match none.
+CONDITIONS: list[tuple[str, Condition]] = [
+    (r"app/example/(users|items|favorites|transfers)/.*", yes("example")),
+    (r"app/example/(seed|holdings)\.py", yes("example")),
+    (r"tests/example/(?!__init__|test_clock).*", yes("example")),
+    (r"migrations/versions/0002_example\.py", yes("example")),
+    (r"(app/example/clock/|tests/example/test_clock).*", no("example")),
+    # On Oracle, only tests that need no server.
     (
-        "ci",
-        "github",
-        [".github/workflows/*.yml", ".github/dependabot.yml"],
-        r"\.github(?!\.io)|github actions|dependabot",
+        r"tests/(kit|example)/test_(?!driver|settings|openapi)\w+\.py",
+        on("sqlite", "postgresql", "mysql"),
     ),
-    ("kubernetes", True, KUBERNETES, r"kubectl|app\.kubernetes|kubernetes/"),
-    ("ci", "gitlab", [".gitlab-ci.yml"], r"gitlab"),
+    (r"tests/(kit|example)/offline/.*", on("oracle")),
+    (r"dev\.py|compose\.dev\.yaml|tests/kit/network/.*", on("postgresql", "mysql")),
+    (r"app/kit/db/sqlite_connection\.py", on("sqlite")),
+    (r"tests/example/test_plans\.py", on("postgresql")),
+    (r"tests/kit/pgbouncer/.*", yes("pgbouncer")),
+    (r"(app|tests)/kit/replicas/.*", yes("read_replica")),
+    (r"migrations/.*|app/kit/db/migrate\.py|kubernetes/migrate\.yaml", yes("migrations")),
+    (r"tests/kit/test_migrations\.py|tests/kit/offline/test_migration_sql\.py", yes("migrations")),
+    (r"app/kit/metrics/.*|tests/kit/test_metrics\.py|monitoring/.*", yes("metrics")),
+    (r"Dockerfile|\.dockerignore|compose.*\.yaml", yes("containers")),
+    (r"kubernetes/.*", yes("kubernetes")),
+    (r"\.github/.*", ci("github")),
+    (r"\.gitlab-ci\.yml", ci("gitlab")),
 ]
+# Words that nobody reads unless the condition holds.
+WORDS: list[tuple[str, Condition]] = [
+    (r"alembic|kit\.db\.migrate|/migrations", yes("migrations")),
+    (r"kit\.replicas|kit/replicas|database_replica|your_writes", yes("read_replica")),
+    (r"kit\.pgbouncer", yes("pgbouncer")),
+    (r"app\.(example\.)?(favorites|items|transfers|users)|favorite|/users|/items", yes("example")),
+    (r"docker|compose\.yaml", yes("containers")),
+    # An autoscaler has some, too.
+    (r"^(?!  metrics:$).*metrics|prometheus|grafana", yes("metrics")),
+    (r"kubectl|app\.kubernetes|kubernetes/", yes("kubernetes")),
+    (r"\.github(?!\.io)|github actions|dependabot", ci("github")),
+    (r"gitlab", ci("gitlab")),
+]
+TEMPLATE = ROOT / "template"
+ANSWERS = ".copier-answers.yml"
 DRIVERS = {database.partition("+")[2] for database in values("database")}
 
 # Names that Windows refuses, and what it cannot tell apart.
@@ -113,17 +137,63 @@ def test_no_jinja_is_left(files: dict[str, str]) -> None:
     assert lines_with(r"(?<!\$)\{\{ |\{%|\{#", files) == []
 
 
-def test_each_part_has_its_files_and_leaves_no_trace_without(
-    answers: Answers, files: dict[str, str]
-) -> None:
-    for question, answer, patterns, words in PARTS:
-        found = {pattern for pattern in patterns for name in files if fnmatch(name, pattern)}
-        # A question that is not asked has no answer.
-        if answers.get(question) == answer:
-            assert found == set(patterns)
-        else:
-            assert found == set()
-            assert lines_with(words, files | {".copier-answers.yml": ""}) == []
+def test_files_are_those_of_the_answers(answers: Answers, files: dict[str, str]) -> None:
+    assert set(files) == {
+        name
+        for name in names_in_the_template()
+        if all(holds(answers) for pattern, holds in CONDITIONS if re.fullmatch(pattern, name))
+    }
+
+
+def test_every_condition_is_about_a_file() -> None:
+    names = names_in_the_template()
+    assert [p for p, _ in CONDITIONS if not any(re.fullmatch(p, name) for name in names)] == []
+
+
+def names_in_the_template() -> set[str]:
+    """The files that some service has."""
+    names = {
+        path.relative_to(TEMPLATE).as_posix().removesuffix(".jinja")
+        for path in TEMPLATE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return names - {"{{ _copier_conf.answers_file }}"} | {ANSWERS}
+
+
+def test_what_was_not_chosen_leaves_no_trace(answers: Answers, files: dict[str, str]) -> None:
+    for words, holds in WORDS:
+        if not holds(answers):
+            assert lines_with(words, files | {ANSWERS: ""}) == []
+
+
+def test_kit_imports_nothing_of_the_owners(files: dict[str, str]) -> None:
+    ours = re.compile(r"app(\.(?!kit\b).*)?")
+    assert [
+        f"{name}: {module}"
+        for name, text in files.items()
+        if name.startswith("app/kit/")
+        for node in ast.walk(ast.parse(text, name))
+        for module in imported_modules(node)
+        if ours.fullmatch(module)
+    ] == []
+
+
+def imported_modules(node: ast.AST) -> list[str]:
+    """The modules that a statement imports; those of `from package import module`, too."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "the kit imports itself by its full name"
+        if node.module == "app":
+            return [f"app.{alias.name}" for alias in node.names]
+        return [node.module or ""]
+    return []
+
+
+def test_owner_files_are_the_same_for_every_answer(files: dict[str, str]) -> None:
+    for name in files:
+        if re.fullmatch(r"(app|tests|migrations/versions)/[^/]+", name):
+            assert files[name] == (TEMPLATE / name).read_text(encoding="utf-8")
 
 
 def test_no_other_driver_is_mentioned(answers: Answers, files: dict[str, str]) -> None:
@@ -135,7 +205,7 @@ def test_no_other_driver_is_mentioned(answers: Answers, files: dict[str, str]) -
 
 
 def test_the_template_is_mentioned_only_where_one_updates(files: dict[str, str]) -> None:
-    files.pop(".copier-answers.yml")
+    files.pop(ANSWERS)
     readme = files.pop("README.md", "")
     updating = re.compile(r"^## Updat.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     lines = lines_with("copier", files | {"README.md": updating.sub("", readme)})
@@ -161,7 +231,7 @@ def test_names_suit_windows(files: dict[str, str]) -> None:
 
 
 def test_names_in_the_template_suit_windows() -> None:
-    folders = [ROOT / "template", ROOT / "variants"]
+    folders = [TEMPLATE, ROOT / "variants"]
     paths = [p.relative_to(ROOT).as_posix() for folder in folders for p in folder.rglob("*")]
     assert unsuitable(path for path in paths if "__pycache__" not in path) == []
 

@@ -34,3 +34,18 @@ def test_no_condition_in_the_template_names_a_driver() -> None:
         if asks.search(tag)
     ]
     assert found == []
+
+
+def test_files_ask_for_answers_that_apply() -> None:
+    # An answer that does not apply for now is remembered; what is rendered instead is in `pool` and
+    # `kubernetes_manifests` of copier.yml.
+    asks = re.compile(r"(?<![.\w])(pool_(size|timeout|recycle|pre_ping)|max_overflow|kubernetes)\b")
+    found = [
+        f"{path.relative_to(ROOT)}: {tag}"
+        for folder in ("template", "variants")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+        for tag in re.findall(r"\{[%{].*?[%}]\}", path.read_text(encoding="utf-8"), re.DOTALL)
+        if asks.search(tag)
+    ]
+    assert found == []

@@ -6,7 +6,8 @@ import pytest
 from projects import answers_of, commit_all, copy, git, update
 from questionnaire import ASKED, CONFIG
 
-DEFAULTS = {name: ASKED[name]["default"] for name in ASKED if "when" not in ASKED[name]}
+DEFAULTS = {name: q["default"] for name, q in ASKED.items() if "when" not in q}
+DEFAULTS["tune_pool"] = False
 
 
 @pytest.fixture

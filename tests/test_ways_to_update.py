@@ -18,11 +18,12 @@ from projects import (
     conflicts_of,
     copy,
     git,
+    snapshot,
     update_by_command,
     without_revisions,
 )
 from questionnaire import ASKED, CONFIG
-from releases import copy_release, history
+from releases import copy_release
 from services import environment
 
 ENTER, CLEAR_LINE = "\r", "\x15"
@@ -49,8 +50,7 @@ def run(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
 def edited(template: Path, tmp_path: Path) -> Path:
     """A project of a local checkout without tags, in which somebody has changed two lines."""
     project = copy(template, tmp_path / "project", {"project_name": "Stock"})
-    change = "database_pool_timeout: float = Field(default=5,"
-    replace(project / "app/settings.py", change, change.replace("5", "7"))
+    replace(project / "app/kit/answers.py", "POOL_TIMEOUT = 5", "POOL_TIMEOUT = 7")
     commit_all(project)
     replace(project / "app/example/items/__init__.py", "Items", "Our items")
     commit_all(project)
@@ -65,8 +65,10 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_url_with_tags_leads_from_release_to_release(tmp_path: Path) -> None:
     work = tmp_path / "work"
-    earlier = history(work)
-    git(work, "tag", "--force", "1000.0.0", earlier)
+    snapshot(work)
+    git(work, "tag", "1000.0.0")
+    replace(work / "template/.gitignore.jinja", ".venv/", ".venv/\nreleased/")
+    commit_all(work)
     git(work, "tag", "1000.1.0")
     replace(work / "template/.gitignore.jinja", ".venv/", ".venv/\nunreleased/")
     commit_all(work)
@@ -96,12 +98,12 @@ def test_checkout_without_tags_leads_to_its_head(
     assert result.returncode == 0, result.stderr
     assert "git checkout HEAD -- FILE" in result.stderr
     # What our tests of edits rely on, with any version of Copier.
-    assert conflicts_of(edited) == ["app/settings.py"]
+    assert conflicts_of(edited) == ["app/kit/answers.py"]
     deleted = git(edited, "diff", "HEAD", "--diff-filter=D", "--name-only").splitlines()
     assert "app/example/items/__init__.py" in deleted
     answers = {"tune_pool": True, "pool_timeout": 9, "example": False, "project_name": "Stock"}
     fresh = without_revisions(copy(template, tmp_path / "fresh", answers))
-    conflict = {"app/settings.py"}
+    conflict = {"app/kit/answers.py"}
     updated = without_revisions(edited)
     assert {n: updated[n] for n in updated.keys() - conflict} == {
         n: fresh[n] for n in fresh.keys() - conflict

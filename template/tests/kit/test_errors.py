@@ -187,7 +187,8 @@ async def test_exhausted_pool_is_503(probe_url: str) -> None:
     )
     async with running_app(settings) as app, client_of(app) as client:
         app.include_router(probe.router)
-        async with app.state.database.write() as session, app.state.database.read() as reading:
+        database: Database = app.state.database
+        async with database.write() as session, database.read(isolation="SERIALIZABLE") as reading:
             await session.execute(select(Probe))
             await reading.execute(select(Probe))
 

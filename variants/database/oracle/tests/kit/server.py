@@ -36,7 +36,7 @@ def database_server() -> Iterator[DatabaseServer]:
 def give_up() -> NoReturn:
     """Fail with the one sentence that tells why."""
     pytest.fail(
-        "This test needs an Oracle server, and tests/kit/server.py knows none: see 'Test on a server' "
-        "in README.md.",
+        "This test needs an Oracle server, and tests/kit/server.py knows none: "
+        "see 'Test on a server' in README.md.",
         pytrace=False,
     )

@@ -1,7 +1,7 @@
 """What the service promises about Oracle in particular.
 
-Where it takes a conversation with a server, `tests.kit.offline.recorder.py` stands in for one: these tests show
-what would be sent, and what is made of the errors that Oracle documents.
+A recorder (`tests/kit/offline/recorder.py`) takes the place of a server: these tests show what
+would be sent, and how the errors that Oracle documents are handled.
 """
 
 import asyncio

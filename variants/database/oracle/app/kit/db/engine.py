@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import oracledb
-from sqlalchemy import Connection, Inspector, Table, event
+from sqlalchemy import Connection, Inspector, Integer, Table, event, outparam, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 
@@ -42,8 +42,6 @@ REQUEST_LOCK = text(
     """
 ).bindparams(outparam("outcome", Integer()))
 TAKEN, HELD_BY_ANOTHER, HELD_ALREADY = 0, 1, 4
-
-# That of the user, a number or a word; only administrators may see that of the server.
 
 
 def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:

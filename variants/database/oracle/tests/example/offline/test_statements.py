@@ -9,10 +9,10 @@ import oracledb
 import pytest
 from httpx2 import AsyncClient
 
+from app.example import holdings
 from app.example.users.service import list_users_with_items
 from app.kit.db import Database, PageQuery
 from app.main import create_app
-from scripts import holdings
 from tests.example.api import API
 from tests.kit.fixtures import client_of, make_settings
 from tests.kit.offline.recorder import Recorder
