@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Inspector, Integer, Table, event, outparam, t
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 
