@@ -1,4 +1,4 @@
-"""What a service says about itself is true: its README, to the letter, and `.env.example`."""
+"""What a service says about itself is true: its README and its docs, to the letter."""
 
 import json
 import os
@@ -18,10 +18,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 from conftest import Render
+from documentation import blocks, register, section, write_code
 from interpreters import nearest
 from projects import commit_all, copy
-from questionnaire import QUESTIONS, Answers, combinations, values
-from services import PASSWORDS, environment, free_port, shell
+from questionnaire import QUESTIONS, ROOT, Answers, combinations, values
+from services import environment, free_port, shell
 
 CROSSED = ("database", "migrations", "pgbouncer", "read_replica")
 VARIANTS = list(combinations({name: values(name) for name in CROSSED}))
@@ -38,89 +39,51 @@ def project(request: pytest.FixtureRequest, render: Render) -> Path:
     return render(request.param)
 
 
-@pytest.fixture(scope="module")
-def with_settings(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a service, with what its settings need."""
-    folder = tmp_path_factory.mktemp("settings")
-    project = copy(template, folder / "service", {})
-    shell("uv sync --quiet --no-dev", project, environment())
-    return project / ".venv/bin/python"
+def test_links_lead_somewhere(project: Path) -> None:
+    documents = sorted(project.rglob("*.md"))
+    assert len(documents) > 8
+    for document in documents:
+        for target in re.findall(r"\]\((?!http)(.*?)\)", document.read_text()):
+            name, _, anchor = target.partition("#")
+            file = document.parent / name if name else document
+            assert file.exists(), f"{document.relative_to(project)}: {target}"
+            assert not anchor or anchor in anchors(file), f"{document.name}: {target}"
 
 
-READ_SETTINGS = """
-import json, re, sys
-from pathlib import Path
-from app.settings import Settings
-
-def written(value):
-    if value is None or value == ():
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-example = Path(".env.example").read_text()
-Path(".env").write_text("\\n".join(re.findall("^# ([A-Z_]+=.*)", example, re.MULTILINE)))
-plain = Settings(_env_file=None)
-given = Settings(_env_file=".env")
-json.dump({
-    name.upper(): [written(getattr(plain, name)), written(getattr(given, name))]
-    for name in Settings.model_fields
-}, sys.stdout)
-"""
+def anchors(document: Path) -> set[str]:
+    """What links to its titles end in."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.fixture(scope="module")
-def settings(
-    project: Path, with_settings: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[str]]:
-    """Each setting with its default, and with what it is by the lines of `.env.example`."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(project / "app", folder / "app")
-    shutil.copy(project / ".env.example", folder)
-    command = [str(with_settings), "-c", READ_SETTINGS]
-    output = subprocess.check_output(command, cwd=folder, env=environment(), text=True)
-    found: dict[str, list[str]] = json.loads(output)
-    return found
+def test_index_of_the_documentation_names_every_page(project: Path) -> None:
+    index = (project / "docs/README.md").read_text()
+    for page in (project / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
-def test_env_example_has_every_setting_with_its_default(
-    project: Path, settings: dict[str, list[str]]
-) -> None:
-    lines = (project / ".env.example").read_text().splitlines()
-    assert all(line.startswith("# ") or not line for line in lines)
-    named = re.findall(r"^# ([A-Z_]+)=", "\n".join(lines), re.MULTILINE)
-    assert [name for name in named if name not in PASSWORDS] == list(settings)
-    for name, (default, given) in settings.items():
-        # Without a value, it depends on others; then the file shows a value that it can have.
-        assert given == default or default == "", name
+def test_readme_is_one_sitting(project: Path) -> None:
+    assert len((project / "README.md").read_text().splitlines()) <= 150
 
 
-def test_readme_has_every_setting_with_its_default(
-    project: Path, settings: dict[str, list[str]]
-) -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \|(?: `(.*?)`)? \|", section(project, "Configure"), re.M)
-    expected = {name: default for name, (default, _) in settings.items()}
-    missing = [
-        f"| `{name}` |{f' `{default}`' if default else ''} | UNIT, MEANING |"
-        for name, default in expected.items()
-        if (name, default) not in rows
-    ]
-    assert not missing, "\n".join(["template/README.md.jinja lacks these rows:", *missing])
-    assert [name for name, _ in rows] == list(expected), "another order, or too many"
+def test_text_has_no_blank_line_too_many(project: Path) -> None:
+    for document in project.rglob("*.md"):
+        text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert "\n\n\n" not in text, document.name
+        assert text.endswith("\n"), document.name
+        assert not text.endswith("\n\n"), document.name
 
 
-def test_links_of_the_readme_lead_somewhere(project: Path) -> None:
-    readme = (project / "README.md").read_text()
-    titles = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", readme, flags=re.DOTALL), re.M)
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    for target in re.findall(r"\]\((?!http)(.*?)\)", readme):
-        file, _, anchor = target.partition("#")
-        assert not file or (project / file).exists(), target
-        assert not anchor or anchor in anchors, target
+def test_markdown_of_the_template_is_readable() -> None:
+    sources = [path for top in ("template", "variants") for path in (ROOT / top).rglob("*.md*")]
+    assert len(sources) > 20
+    for source in sources:
+        tags = len(re.findall(r"{{|{%", source.read_text()))
+        assert tags <= 15, f"{source.relative_to(ROOT)} has {tags} Jinja tags"
 
 
-def test_postgresql_readme_links_to_what_follows_one_primary(
+def test_page_on_postgresql_links_to_what_follows_one_primary(
     template: Path, tmp_path: Path
 ) -> None:
     page = "docs/beyond-one-primary.md"
@@ -145,20 +108,7 @@ def test_postgresql_readme_links_to_what_follows_one_primary(
         options = ["--quiet", "--defaults", "-d", "database=postgresql+asyncpg"]
         command = [sys.executable, "-m", "copier", "copy", *options, address, str(project)]
         subprocess.run(command, env=environment, check=True)
-        assert f"told by {text} of the template" in (project / "README.md").read_text()
-
-
-def section(project: Path, title: str) -> str:
-    """A section of the README."""
-    readme = (project / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
-    assert found, f"README.md has no section {title!r}"
-    return found[1]
-
-
-def blocks(language: str, text: str) -> list[str]:
-    """The code blocks of a text."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        assert f"\n{text} of the template" in (project / "docs/database.md").read_text()
 
 
 @pytest.fixture
@@ -185,54 +135,67 @@ def home() -> Iterator[Path]:
         ),
     ],
 )
-def test_five_steps_end_in_a_working_endpoint(answers: Answers, template: Path, home: Path) -> None:
+def test_feature_of_the_readme_is_a_working_endpoint(
+    answers: Answers, template: Path, home: Path
+) -> None:
     project = copy(template, home / "service", answers)
     commit_all(project)
     port = free_port()
     _, interpreter = nearest(QUESTIONS["python_version"]["default"])
     variables = environment(UV_PYTHON=str(interpreter), PORT=str(port))
-    *preparations, serve = blocks("sh", section(project, "Run"))[0].splitlines()
+    *preparations, serve = blocks("sh", section(project / "README.md", "Run"))[0].splitlines()
     for command in preparations:
         shell(command, project, variables)
     with Service(serve, project, variables) as service:
         service.wait_for("/health/ready")
 
-        steps = section(project, "Add a feature")
-        for command in re.findall(r"\(`(mkdir .*?)`\)", steps):
+        steps = section(project / "README.md", "Add a feature")
+        test = section(project / "docs/extending.md", "A test")
+        for command in re.findall(r"`(mkdir .*?)`", steps + test):
             shell(command, project, variables)
-        for code in blocks("python", steps):
-            path = code.partition("\n")[0].removeprefix("# ")
-            (project / path).write_text(code)
-        add_lines(project, *re.findall(r"`((?:import|from) app\.notes.*?)`", steps))
-        *commands, checks = blocks("sh", steps)
-        for command in commands:
+        write_code(project, steps)
+        write_code(project, test)
+        models, router = re.findall(r"`((?:import|from) app\.notes.*?)`", steps)
+        register(project, router, models)
+        for command in blocks("sh", steps):
             shell(command, project, variables)
 
         # The service has started again by itself.
         note = service.wait_for("/api/v1/notes", {"text": "Buy milk."})
-        listed = service.wait_for("/api/v1/notes")
+        found = service.wait_for(f"/api/v1/notes/{note['id']}")
     assert note["text"] == "Buy milk."
-    assert note in listed["items"]
+    assert found == note
     own = " ".join(
         name
-        for name in (
-            "tests/test_notes.py",
-            "tests/test_migrations.py",
-            "tests/example/test_openapi.py",
-        )
+        for name in ("tests/notes", "tests/kit/test_migrations.py", "tests/example/test_openapi.py")
         if (project / name).exists()
     )
-    assert checks.rstrip().endswith("uv run pytest")
-    shell(f"{checks.rstrip()} {own}", project, variables)
+    checks = "uv run ruff check --fix && uv run ruff format && uv run mypy . && uv run pytest"
+    shell(f"{checks} {own}", project, variables)
 
 
-def add_lines(project: Path, models: str, router: str) -> None:
-    """Add the lines that the README asks for to the two files that it names."""
-    file = project / "app/models.py"
-    file.write_text(f"{file.read_text()}{models}\n")
-    file = project / "app/api.py"
-    text = file.read_text().replace("\nfrom app", f"\n{router}\nfrom app", 1)
-    file.write_text(text.replace("ROUTERS = [", "ROUTERS = [\n    notes,"))
+def test_extension_points_work_as_documented(template: Path, home: Path) -> None:
+    project = copy(template, home / "service", {"migrations": False})
+    _, interpreter = nearest(QUESTIONS["python_version"]["default"])
+    variables = environment(UV_PYTHON=str(interpreter))
+    extending = project / "docs/extending.md"
+    text = extending.read_text()
+    for command in re.findall(r"`(uv add .*?)`", text):
+        shell(command, project, variables)
+    write_code(project, section(project / "README.md", "Add a feature"))
+    write_code(project, text)
+    register(project, "from app.notes.router import router as notes", "import app.notes.models")
+    for name in ("contact", "whoami"):
+        register(project, f"from app.{name} import router as {name}")
+    register(project, "from app.notes.export import router as export")
+    shutil.copy(ROOT / "tests/extending/checks.py", project / "tests/test_extending.py")
+    shell(
+        "uv run ruff check --fix && uv run ruff format && uv run mypy . "
+        "&& uv run pytest tests/test_extending.py tests/notes tests/example/test_openapi.py "
+        "tests/kit/test_settings.py && uv run python -m app settings | grep SUPPORT_EMAIL",
+        project,
+        variables,
+    )
 
 
 class Service:

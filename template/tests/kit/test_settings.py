@@ -1,16 +1,26 @@
 """Settings: where they come from, and what is said about a wrong one."""
 
 import asyncio
+import re
 import string
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pydantic import Field, SecretStr
 from sqlalchemy import make_url
 
 from app.kit.answers import DEFAULT_URL, DRIVER
-from app.kit.settings import BACKEND, SettingsError, parse_database_url
+from app.kit.command import describe_settings
+from app.kit.settings import (
+    BACKEND,
+    CommaSeparated,
+    DatabaseURL,
+    KitSettings,
+    SettingsError,
+    parse_database_url,
+)
 from app.settings import Settings
 from tests.kit.processes import run
 
@@ -172,6 +182,49 @@ def test_password_shows_in_no_text_of_the_settings() -> None:
 
     assert settings.database_url.password == SECRET
     assert SECRET not in f"{settings} {settings!r}"
+
+
+class OwnSettings(Settings):
+    """Settings as an owner adds them."""
+
+    invoice_days: int = Field(default=30, description="days until an invoice is due")
+    api_key: SecretStr = Field(default=SecretStr(SECRET), description="key of the payment provider")
+    partner_url: DatabaseURL = Field(default=make_url(f"{BACKEND}://user:{SECRET}@host/database"))
+    partners: CommaSeparated = Field(default=("one", "two"), description="partners")
+    region: str = Field(description="where invoices are valid")
+
+
+def test_list_of_settings_has_each_with_its_description_and_default() -> None:
+    text = describe_settings(OwnSettings)
+
+    for name, field in KitSettings.model_fields.items():
+        assert field.description, f"{name} has no description"
+    names = re.findall(r"^# ([A-Z_]+)=", text, re.MULTILINE)
+    assert names == [name.upper() for name in OwnSettings.model_fields]
+    assert "# days until an invoice is due\n# INVOICE_DAYS=30\n" in text
+    assert "# partners\n# PARTNERS=one,two\n" in text
+    assert "# where invoices are valid (required)\n# REGION=\n" in text
+    assert SECRET not in text
+
+
+def test_list_of_settings_is_an_env_file_of_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = re.findall(r"^# ([A-Z_]+=.+)$", describe_settings(Settings), re.MULTILINE)
+    (tmp_path / ".env").write_text("\n".join(lines))
+
+    assert len(lines) > 20
+    assert Settings.load() == Settings(_env_file=None)
+
+
+async def test_list_of_settings_shows_none_that_is_set(tmp_path: Path) -> None:
+    url = f"{DRIVER}://user:{SECRET}@host/database"
+
+    code, output = await run(tmp_path, "-m", "app", "settings", DATABASE_URL=url)
+
+    assert code == 0
+    assert "# PORT=8000\n" in output
+    assert SECRET not in output
 
 
 COMMANDS = [["-m", "app"], ["-m", "uvicorn", "app.main:app"]]

@@ -206,7 +206,7 @@ async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
 
 def test_test_that_needs_a_server_is_told_so_in_one_sentence() -> None:
     with (
-        pytest.raises(pytest.fail.Exception, match=r"needs an Oracle server.* README\.md\."),
+        pytest.raises(pytest.fail.Exception, match=r"needs an Oracle server.* docs/database\.md\."),
         database_server(),
     ):
         pass
