@@ -40,7 +40,7 @@ def project(request: pytest.FixtureRequest, render: Render) -> Path:
 @pytest.fixture(scope="module")
 def manifests(project: Path) -> dict[str, Manifest]:
     """What stands in each file, by the kind of object."""
-    found = [yaml.safe_load(path.read_text()) for path in (project / "kubernetes").iterdir()]
+    found = [yaml.safe_load(path.read_text()) for path in (project / "kubernetes").glob("*.yaml")]
     return {manifest["kind"]: manifest for manifest in found}
 
 
@@ -91,7 +91,7 @@ def test_all_files_are_one_deployment(
     if (project / "migrations").exists():
         expected.add("Job")
     assert objects.keys() == expected
-    files = {path.name for path in (project / "kubernetes").iterdir()} - {"kustomization.yaml"}
+    files = {path.name for path in (project / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
     assert set(manifests["Kustomization"]["resources"]) == files
 
 
@@ -162,13 +162,13 @@ def test_pods_may_do_nothing_that_they_need_not(
 def test_no_secret_is_in_the_files(
     project: Path, objects: dict[str, Manifest], settings: dict[str, str]
 ) -> None:
-    text = "\n".join(path.read_text() for path in (project / "kubernetes").iterdir())
+    text = "\n".join(path.read_text() for path in (project / "kubernetes").glob("*.yaml"))
     assert not re.search(r"://\w+:|password", text, re.IGNORECASE)
     assert "Secret" not in objects
     assert not [name for name in settings if name.startswith("DATABASE_")]
     for pod in pods(objects).values():
         assert {"secretRef": {"name": "my-service"}} in container(pod)["envFrom"]
-    readme = (project / "README.md").read_text()
+    readme = (project / "kubernetes/README.md").read_text()
     created = readme[readme.index("kubectl create secret generic my-service") :].partition("```")[0]
     given = re.findall(r"--from-literal=(\w+)=", created)
     assert "DATABASE_URL" in given
@@ -219,8 +219,8 @@ def test_connections_of_all_instances_are_foreseen_and_fit_the_default_server(
     most = objects["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
     surge = objects["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
     assert int(settings["INSTANCES"]) == most + surge
-    readme = (project / "README.md").read_text()
-    one = re.search(r"^\| 1 \| 1 \| (\d+) \|", readme, re.MULTILINE)
+    page = (project / "docs/connections.md").read_text()
+    one = re.search(r"^\| 1 \| 1 \| (\d+) \|", page, re.MULTILINE)
     assert one is not None
     assert int(settings["INSTANCES"]) * int(one[1]) <= CONNECTIONS
 
@@ -228,7 +228,7 @@ def test_connections_of_all_instances_are_foreseen_and_fit_the_default_server(
 def test_migrations_run_before_the_service_as_the_readme_says(
     project: Path, objects: dict[str, Manifest]
 ) -> None:
-    readme = (project / "README.md").read_text()
+    readme = (project / "kubernetes/README.md").read_text()
     if "Job" not in objects:
         assert "kubectl wait" not in readme
         return
@@ -244,7 +244,7 @@ def test_migrations_run_before_the_service_as_the_readme_says(
 def test_any_name_of_a_service_suits_kubernetes(name: str, template: Path, tmp_path: Path) -> None:
     answers = {"project_name": name, "database": SERVERS[0], "kubernetes": True}
     project = copy(template, tmp_path / "service", answers)
-    for path in (project / "kubernetes").iterdir():
+    for path in (project / "kubernetes").glob("*.yaml"):
         found = yaml.safe_load(path.read_text())
         if "metadata" in found:
             kubernetes_validate.validate(found, VERSIONS[-1], strict=True)

@@ -34,7 +34,7 @@ REMOVING = {
     )
     for switch in [switches_of(name, {})[title]]
 }
-# What the message after an update, and the README, say about conflicts and about removed files.
+# What the message after an update, and docs/updating.md, say about conflicts and about removed files.
 REMOVED, EDITED, BRING_BACK = (
     "git diff HEAD --relative --diff-filter=D --name-only",
     "git log -p -m --follow -- FILE",
@@ -183,12 +183,17 @@ def test_removed_files_are_named_and_can_be_had_back_with_their_edits(
 
     changed = [f"-d{n}={a}" for n, a in after.items() if a != answers_of(project).get(n)]
     message = update_by_command(project, *changed)
-    readme = (project / "README.md").read_text(encoding="utf-8")
+    page = (project / "docs/updating.md").read_text(encoding="utf-8")
 
     for command in (REMOVED, EDITED, BRING_BACK):
         assert command in message
+<<<<<<< HEAD
         assert command in readme
     assert message.index("are removed, with your edits in them") < message.index("is updated")
+=======
+        assert command in page
+    assert message.index("will be removed, with your edits in them") < message.index("is updated")
+>>>>>>> d4d49b8 (Read deployment and updates in their own pages)
     assert lost <= set(run(REMOVED, project).splitlines())
     for name in lost:
         assert not (project / name).exists()
@@ -203,9 +208,9 @@ def test_update_can_be_looked_at_and_taken_back(living: Render) -> None:
 
     message = update_by_command(project, "-ddatabase=postgresql+asyncpg", "-dmigrations=no")
 
-    readme = (project / "README.md").read_text(encoding="utf-8")
+    page = (project / "docs/updating.md").read_text(encoding="utf-8")
     assert TAKE_BACK in message
-    assert TAKE_BACK in readme
+    assert TAKE_BACK in page
     assert "asyncpg" in git(project, "diff", "HEAD")
     for command in TAKE_BACK.split(" && "):
         run(command, project)

@@ -131,7 +131,6 @@ def test_renamed_question_takes_the_answer_of_the_old_one(
         ("if ci != ", "if pipeline | default('github') != "),
         ("'database', 'ci']", "'database', 'pipeline']"),
     )
-    changing.change("template/README.md.jinja", ('if ci != "none"', 'if pipeline != "none"'))
 
     update(project, {})
 
