@@ -65,7 +65,7 @@ def register(project: Path, router: str, models: str | None = None) -> None:
     """Add the import of a router, and that of models, to the two registries."""
     if models:
         file = project / "app/models.py"
-        file.write_text(f"{file.read_text()}{models}\n")
+        file.write_text(with_imports(file.read_text(), [models]))
     file = project / "app/api.py"
     name = router.rpartition(" as ")[2]
     text = with_imports(file.read_text(), [router])
