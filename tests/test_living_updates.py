@@ -187,13 +187,8 @@ def test_removed_files_are_named_and_can_be_had_back_with_their_edits(
 
     for command in (REMOVED, EDITED, BRING_BACK):
         assert command in message
-<<<<<<< HEAD
-        assert command in readme
-    assert message.index("are removed, with your edits in them") < message.index("is updated")
-=======
         assert command in page
-    assert message.index("will be removed, with your edits in them") < message.index("is updated")
->>>>>>> d4d49b8 (Read deployment and updates in their own pages)
+    assert message.index("are removed, with your edits in them") < message.index("is updated")
     assert lost <= set(run(REMOVED, project).splitlines())
     for name in lost:
         assert not (project / name).exists()
