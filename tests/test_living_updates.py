@@ -34,7 +34,7 @@ REMOVING = {
     )
     for switch in [switches_of(name, {})[title]]
 }
-# What the message after an update, and docs/updating.md, say about conflicts and about removed files.
+# What the message after an update, and docs/updating.md, say about conflicts and removed files.
 REMOVED, EDITED, BRING_BACK = (
     "git diff HEAD --relative --diff-filter=D --name-only",
     "git log -p -m --follow -- FILE",
