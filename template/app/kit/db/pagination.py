@@ -14,7 +14,7 @@ from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy import Column, FromClause, Integer, Join, Select, bindparam, inspect
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import InstrumentedAttribute
@@ -69,7 +69,7 @@ class Page(BaseModel, Generic[T]):
 
 @cache
 def _named(model: type[BaseModel], name: str) -> type[BaseModel]:
-    return type(model)(name, (model,), {"__doc__": "A page of a list.", "__module__": __name__})
+    return create_model(name, __base__=model, __doc__="A page of a list.", __module__=__name__)
 
 
 @overload
