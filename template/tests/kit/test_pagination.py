@@ -54,7 +54,7 @@ async def samples(probe_database: Database) -> Database:
 
 
 async def walk(
-    database: Database, statement: Select[Any], limit: int, **options: Any
+    database: Database, statement: Select[*tuple[Any, ...]], limit: int, **options: Any
 ) -> AsyncIterator[list[Any]]:
     """The pages of a list."""
     after, more = None, True
@@ -102,7 +102,7 @@ async def test_walk_sees_every_row_once_and_in_order(
         assert seen == list(await session.scalars(complete))
 
 
-STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
+STATEMENTS: dict[str, tuple[Select[*tuple[Any, ...]], dict[str, Any]]] = {
     "entities": (select(Sample).order_by(Sample.rank), {}),
     "of an alias": (select(OTHER).order_by(OTHER.rank), {}),
     "without the column of the order": (
@@ -124,7 +124,7 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("statement", "options"), STATEMENTS.values(), ids=STATEMENTS.keys())
 async def test_every_kind_of_statement_is_paged(
-    samples: Database, statement: Select[Any], options: dict[str, Any]
+    samples: Database, statement: Select[*tuple[Any, ...]], options: dict[str, Any]
 ) -> None:
     seen = [item async for page in walk(samples, statement, 4, **options) for item in page]
 
@@ -203,7 +203,7 @@ async def test_last_page_has_no_next_even_where_it_is_full(samples: Database) ->
 
 
 NULLABLE = select(Sample).order_by(Sample.comment)
-REFUSED: dict[str, tuple[Select[Any], str]] = {
+REFUSED: dict[str, tuple[Select[*tuple[Any, ...]], str]] = {
     "nullable": (NULLABLE, "samples.comment may be NULL"),
     "float": (select(Sample).order_by(Sample.weight), "samples.weight is of type Double"),
     "enum of the database": (
@@ -224,7 +224,7 @@ REFUSED: dict[str, tuple[Select[Any], str]] = {
 
 @pytest.mark.parametrize(("statement", "reason"), REFUSED.values(), ids=REFUSED.keys())
 async def test_list_that_would_lose_rows_is_refused(
-    samples: Database, statement: Select[Any], reason: str
+    samples: Database, statement: Select[*tuple[Any, ...]], reason: str
 ) -> None:
     async with samples.read() as session:
         with pytest.raises(ValueError, match=reason):
@@ -381,6 +381,7 @@ async def test_filter_is_a_query_parameter_beside_the_page(
     await add_probes(probe_database, "a", "b")
     cursor = PROBES.encode((-1,))
 
-    for params in ({"name": "b"}, {"name": "b", "limit": 1, "after": cursor}):
+    params: dict[str, str]
+    for params in ({"name": "b"}, {"name": "b", "limit": "1", "after": cursor}):
         page = (await probe_client.get("/probes", params=params)).json()
         assert ([item["name"] for item in page["items"]], page["next"]) == (["b"], None)
