@@ -15,15 +15,15 @@ from sqlalchemy import Enum as SQLEnum
 from sqlalchemy import ForeignKey, LargeBinary, MetaData, QueuePool, String, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from app.errors import NotFoundError
 from app.kit.db.base import Base, BigInt, Money, UTCDateTime
 from app.kit.db.database import Database
 from app.kit.db.engine import create_engine
 from app.kit.db.idempotency import IdempotencyRecord
 from app.kit.db.pagination import Page, PageQuery, paginate
+from app.kit.errors import DomainError
+from app.kit.settings import KitSettings
 from app.kit.web.locations import set_location
 from app.kit.web.transaction import ReadSession, Router, WriteSession
-from app.settings import Settings
 from tests.kit.faults import DEFERS
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -85,6 +85,12 @@ class Seat(ProbeBase):
     price: Mapped[Decimal] = mapped_column(Money(12))
 
 
+class ProbeNotFoundError(DomainError):
+    """No probe has this id."""
+
+    status = 404
+
+
 class ProbeCreate(BaseModel):
     """A new probe."""
 
@@ -132,7 +138,7 @@ async def get_probe(probe_id: int, session: ReadSession) -> Probe:
     """Get a probe."""
     probe = await session.get(Probe, probe_id)
     if probe is None:
-        raise NotFoundError("probe", probe_id)
+        raise ProbeNotFoundError(f"There is no probe {probe_id}.")
     return probe
 
 
@@ -152,7 +158,7 @@ def add_route(app: FastAPI, method: str = "POST") -> Callable[[Endpoint], Endpoi
     return add
 
 
-async def create_table(settings: Settings) -> None:
+async def create_table(settings: KitSettings) -> None:
     """Create the table of probes."""
     engine = create_engine(settings, "migrate")
     async with engine.begin() as connection:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.kit.db.admission import STALL_TICKS, TICK, AdmissionQueue
 from app.kit.db.database import Database
 from app.kit.db.pool import replace_pool
-from tests.kit.fixtures import make_settings
+from tests.kit.application import make_settings
 from tests.kit.waiting import Stopwatch, advance_clock
 
 

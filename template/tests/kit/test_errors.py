@@ -14,10 +14,9 @@ from sqlalchemy import select, text
 from app.kit.db.database import Database
 from app.kit.db.sessions import ReadOnlySessionError
 from app.kit.web.transaction import ReadSession, WriteSession
-from app.main import create_app
-from tests.kit import probe
+from tests.kit.application import create_app, make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.probe import Probe, add_probes, add_route
 
 LEAKS = re.compile(r"sql|select|insert|probes|traceback|asyncpg|secret|psycopg|driver", re.I)
@@ -71,7 +70,6 @@ async def small_client(probe_url: str) -> AsyncIterator[AsyncClient]:
     """A client of an application that takes bodies of at most 1,000 bytes."""
     settings = make_settings(probe_url, max_body_bytes=1000)
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
         yield client
 
 
@@ -175,8 +173,6 @@ async def test_unreachable_database_is_503(tmp_path: Path) -> None:
         database_retry_timeout=0.1,
     )
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
-
         assert_problem(await client.get("/probes"), 503)
         assert_problem(await client.post("/probes", json={"name": "x"}), 503)
 
@@ -186,7 +182,6 @@ async def test_exhausted_pool_is_503(probe_url: str) -> None:
         probe_url, database_pool_size=1, database_max_overflow=0, database_pool_timeout=0.1
     )
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
         database: Database = app.state.database
         async with database.write() as session, database.read(isolation="SERIALIZABLE") as reading:
             await session.execute(select(Probe))
@@ -199,7 +194,8 @@ async def test_exhausted_pool_is_503(probe_url: str) -> None:
 
 
 async def test_missing_table_is_503(live_app: FastAPI) -> None:
-    live_app.include_router(probe.router)
+    async with live_app.state.database.write() as session:
+        await session.execute(text("DROP TABLE probes"))
     async with client_of(live_app) as client:
         body = assert_problem(await client.get("/probes"), 503)
 

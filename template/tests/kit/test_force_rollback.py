@@ -10,9 +10,8 @@ from starlette.testclient import TestClient
 
 from app.kit.db.database import Database
 from app.kit.web.transaction import ReadSession, WriteSession
-from app.main import create_app
-from tests.kit import probe
-from tests.kit.fixtures import client_of, make_settings, running_app
+from tests.kit.application import create_app, make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.probe import Probe, add_probes, add_route, names_of
 
 
@@ -77,7 +76,6 @@ async def test_concurrent_requests_take_turns(
 async def test_setting_rolls_back_all_that_the_service_wrote(probe_url: str) -> None:
     settings = make_settings(probe_url, database_force_rollback=True)
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
         assert (await client.post("/probes", json={"name": "demo"})).status_code == 201
         assert len((await client.get("/probes")).json()["items"]) == 1
 
@@ -88,7 +86,6 @@ async def test_setting_rolls_back_all_that_the_service_wrote(probe_url: str) -> 
 def test_setting_works_with_the_synchronous_test_client(probe_url: str) -> None:
     for _ in range(2):
         app = create_app(make_settings(probe_url, database_force_rollback=True))
-        app.include_router(probe.router)
         with TestClient(app) as client:
             assert client.get("/probes").json()["items"] == []
             assert client.post("/probes", json={"name": "demo"}).status_code == 201

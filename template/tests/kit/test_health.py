@@ -8,21 +8,21 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import MetaData, text
 
-from app.kit.db import schema
 from app.kit.db.engine import create_engine
-from app.models import METADATA
-from app.settings import Settings
+from app.kit.settings import KitSettings
+from tests.kit import schema
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.waiting import Stopwatch
 
 
-def unreachable(directory: Path) -> Settings:
+def unreachable(directory: Path) -> KitSettings:
     url = unreachable_url(directory)
     return make_settings(url, database_connect_timeout=0.2, database_retry_timeout=0)
 
 
-async def drop_schema(settings: Settings) -> None:
+async def drop_schema(settings: KitSettings) -> None:
     engine = create_engine(settings, "migrate")
     async with engine.begin() as connection:
         everything = MetaData()
@@ -71,7 +71,7 @@ async def test_missing_schema_is_unready_and_heals_by_itself(live_app: FastAPI) 
         assert (checks["primary"], checks["schema"]) == ("ok", "behind")
         assert (await client.get("/health/live")).status_code == 200
 
-        await schema.build(settings, METADATA)
+        await schema.build(settings)
         assert (await client.get("/health/ready")).status_code == 200
 
 
@@ -89,7 +89,7 @@ async def test_wait_for_the_database_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = unreachable(tmp_path)
-    if "database_migrate_at_start" in Settings.model_fields:
+    if "database_migrate_at_start" in KitSettings.model_fields:
         settings = settings.model_copy(update={"database_migrate_at_start": True})
     async with running_app(settings):
         for _ in range(200):

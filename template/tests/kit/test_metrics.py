@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from app.kit.db.database import Database
 from app.kit.db.unit_of_work import UnitOfWork
+from tests.kit.clients import client_of
 from tests.kit.faults import lose_connection
-from tests.kit.fixtures import client_of
 from tests.kit.probe import all_returned
 from tests.kit.processes import end, free_port, start, wait_until_it_answers
 
@@ -112,7 +112,7 @@ async def test_any_worker_tells_of_all(own_url: str, tmp_path: Path) -> None:
     process = await start(
         tmp_path,
         "-m",
-        "app",
+        "tests.kit",
         DATABASE_URL=own_url,
         PORT=str(port),
         WORKERS="2",

@@ -1,23 +1,25 @@
-"""Migrations: they lead to what the models say, and back, whoever runs them."""
+"""Migrations: whoever runs them, at once or again, they run once and say what they do."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
-from app.kit.db import migrate
-from app.kit.db.engine import create_engine
+from app.kit.command import main
+from app.kit.db import Base, migrate
+from app.kit.settings import KitSettings
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
+from tests.kit.conventions import migrated_schema, migrations
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import client_of, make_settings, running_app
+from tests.kit.migrating import on_connection, tables_of
 from tests.kit.processes import run
 from tests.kit.server import DatabaseServer
 
@@ -30,50 +32,6 @@ def empty_url(server: DatabaseServer, request: pytest.FixtureRequest) -> Iterato
     server.drop_database(url)
 
 
-async def on_connection(url: str, function: Callable[[Connection], Any]) -> Any:
-    """Call a function as a migration is called: on a connection that may change the schema."""
-    engine = create_engine(make_settings(url), "migrate")
-    try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(function)
-    finally:
-        await engine.dispose()
-
-
-async def run_alembic(url: str, function: Callable[..., Any], *arguments: str) -> None:
-    """Run one of Alembic's commands on a database."""
-
-    def run_it(connection: Connection) -> None:
-        config: Config = migrate.alembic_config()
-        config.attributes["connection"] = connection
-        function(config, *arguments)
-
-    await on_connection(url, run_it)
-
-
-async def tables_of(url: str) -> set[str]:
-    """The names of the tables in a database."""
-    names = await on_connection(url, lambda connection: inspect(connection).get_table_names())
-    return set(names) - {"alembic_version"}
-
-
-async def test_upgrade_downgrade_upgrade(empty_url: str) -> None:
-    await migrate.upgrade(make_settings(empty_url))
-    tables = await tables_of(empty_url)
-    assert "idempotency_keys" in tables
-
-    await run_alembic(empty_url, command.downgrade, "base")
-    assert await tables_of(empty_url) == set()
-
-    await migrate.upgrade(make_settings(empty_url))
-    assert await tables_of(empty_url) == tables
-
-
-async def test_migrations_lead_to_what_the_models_say(own_url: str) -> None:
-    # Where they do not: alembic revision --autogenerate -m "what you changed"
-    await run_alembic(own_url, command.check)
-
-
 async def test_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> None:
     tables = await tables_of(own_url)
 
@@ -82,25 +40,19 @@ async def test_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> No
     assert await tables_of(own_url) == tables
 
 
-async def test_several_processes_may_migrate_at_once(empty_url: str, tmp_path: Path) -> None:
+async def test_several_processes_may_migrate_at_once_and_each_revision_is_told_once(
+    empty_url: str, tmp_path: Path
+) -> None:
     arguments = (tmp_path, "-m", "app", "migrate")
-    results = await asyncio.gather(*(run(*arguments, DATABASE_URL=empty_url) for _ in range(4)))
+    results = await asyncio.gather(*(run(*arguments, DATABASE_URL=empty_url) for _ in range(2)))
 
-    assert [code for code, _ in results] == [0] * 4, results
-    await run_alembic(empty_url, command.check)
-
-
-async def test_each_revision_is_told(empty_url: str, tmp_path: Path) -> None:
-    arguments = (tmp_path, "-m", "app", "migrate")
-    _, first = await run(*arguments, DATABASE_URL=empty_url)
-    _, second = await run(*arguments, DATABASE_URL=empty_url)
-
+    assert [code for code, _ in results] == [0, 0], results
+    printed = sorted((output.splitlines() for _, output in results), key=len)
     revisions = list(ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions())
-    assert first.splitlines() == [
-        *(f"upgraded to {each.revision} ({each.doc})" for each in reversed(revisions)),
-        "The schema is up to date.",
-    ]
-    assert second == "The schema is up to date.\n"
+    told = [f"upgraded to {each.revision} ({each.doc})" for each in reversed(revisions)]
+    lines = [line for lines in printed for line in lines if not line.startswith("waiting")]
+    assert sorted(lines) == sorted([*told, *2 * ["The schema is up to date."]])
+    assert await tables_of(empty_url) >= {"idempotency_keys"}
 
 
 async def test_altered_table_keeps_the_rows_that_refer_to_it(empty_url: str) -> None:
@@ -150,12 +102,15 @@ def test_sql_of_the_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]
     assert "UPDATE alembic_version" in printed or "INSERT INTO alembic_version" in printed
 
 
-async def test_wrong_setting_is_a_sentence(tmp_path: Path) -> None:
-    code, output = await run(tmp_path, "-m", "app", "migrate", DATABASE_URL="nonsense")
+def test_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
+    monkeypatch.setattr("sys.argv", ["app", "migrate"])
 
-    assert code == 1
-    assert output.startswith("DATABASE_URL: this is not a database URL")
-    assert len(output.splitlines()) == 1
+    with pytest.raises(SystemExit) as end:
+        main("tests.kit.served:app", KitSettings)
+
+    assert str(end.value.code).startswith("DATABASE_URL: this is not a database URL")
+    assert len(str(end.value.code).splitlines()) == 1
 
 
 def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
@@ -165,3 +120,51 @@ def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
         migrate.main(settings)
 
     assert "DATABASE_URL right?" in str(end.value.code)
+
+
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = {0!r}, {1!r}
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("things") as batch:
+        batch.add_column(sa.Column({0!r}, sa.Integer, {2}))
+"""
+
+
+def test_revisions_that_break_a_rule_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "versions").mkdir()
+    for name, parent, options in [
+        ("first", None, "nullable=False"),
+        ("second", "first", "nullable=False, server_default='0'"),
+        ("third", "first", "nullable=True"),
+    ]:
+        path = tmp_path / "versions" / f"{name}.py"
+        path.write_text(REVISION.format(name, parent, options))
+    monkeypatch.setattr(migrations, "_revisions", lambda: ScriptDirectory(tmp_path))
+
+    assert set(migrations.history_has_one_head()) == {"second", "third"}
+    assert list(migrations.new_columns_have_values()) == ["first.py, line 10: 'first'"]
+
+
+async def test_models_that_migrations_do_not_lead_to_are_found(server: DatabaseServer) -> None:
+    table = sa.Table("drift", Base.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    try:
+        [difference] = await migrated_schema.migrations_lead_to_the_models(server)
+    finally:
+        Base.metadata.remove(table)
+
+    assert "drift" in difference
+
+
+async def test_downgrade_that_leaves_something_is_found(
+    server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "downgrade", lambda config, revision: None)
+
+    assert "idempotency_keys" in await migrated_schema.migrations_go_down_and_up_again(server)

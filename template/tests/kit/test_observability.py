@@ -1,10 +1,8 @@
 """What the logs tell: one line for each request, an id to find all others by, and no secrets."""
 
-import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +12,14 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from app.api import PREFIX
-from app.kit.answers import DEFAULT_URL
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.observability.access_log import request_id
 from app.kit.web.transaction import WriteSession
-from app.main import create_app
 from tests.kit import probe
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import client_of, make_settings, running_app
-from tests.kit.processes import end, free_port, start, wait_until_it_answers
-from tests.kit.server import DatabaseServer
-
-SECRET = "s3cr3t"
-# A route that reads from the database and needs no parameters.
-READS = next(
-    path
-    for path, operations in create_app(make_settings(str(DEFAULT_URL))).openapi()["paths"].items()
-    if path.startswith(PREFIX) and "{" not in path and "get" in operations
-)
+from tests.kit.server_runs import COMMANDS, SECRET, ServerRun
 
 
 def access_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -126,7 +113,6 @@ async def test_database_error_is_logged_with_operation_and_kind(
         unreachable_url(tmp_path), database_connect_timeout=0.2, database_retry_timeout=0
     )
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
         response = await client.get(f"/probes/5?token={SECRET}")
 
     assert response.status_code == 503
@@ -154,52 +140,6 @@ async def test_database_error_of_no_known_kind_is_logged_without_its_values(
     assert SECRET not in caplog.text
 
 
-COMMANDS = {
-    "python -m app, two workers": ("-m", "app"),
-    "uvicorn": ("-m", "uvicorn", "app.main:app", "--port", "{port}"),
-    "fastapi run": ("-m", "fastapi", "run", "--entrypoint", "app.main:app", "--port", "{port}"),
-}
-
-
-@pytest.fixture(scope="module")
-async def outputs(
-    server: DatabaseServer, migrated_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[dict[str, str]]:
-    """What the service, started in each way, printed until it was ended."""
-    url = server.clone_database(migrated_url, "observed")
-    directory = tmp_path_factory.mktemp("observed")
-    yield {command: await printed(command, url, directory) for command in COMMANDS}
-    server.drop_database(url)
-
-
-async def printed(command: str, url: str, directory: Path) -> str:
-    """Start a server, send it a request and some nonsense, and end it."""
-    port = free_port()
-    process = await start(
-        directory,
-        *(argument.format(port=port) for argument in COMMANDS[command]),
-        DATABASE_URL=url,
-        DATABASE_ECHO="true",
-        ENVIRONMENT="prod",
-        PORT=str(port),
-        WORKERS="2" if "two workers" in command else "1",
-    )
-    try:
-        await wait_until_it_answers(process, port)
-        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await client.get(READS, headers={"X-Request-ID": "mine"})
-            await client.get(f"/nowhere?token={SECRET}")
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"nonsense\r\n\r\n")
-        await reader.read()
-        writer.close()
-        process.terminate()
-        async with asyncio.timeout(15):
-            return (await process.communicate())[0].decode()
-    finally:
-        await end(process)
-
-
 def logged(output: str) -> list[dict[str, Any]]:
     """The lines that are JSON."""
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
@@ -207,33 +147,37 @@ def logged(output: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_request_is_logged_once_whatever_starts_the_server(
-    command: str, outputs: dict[str, str]
+    command: str, server_runs: dict[str, ServerRun]
 ) -> None:
-    output = outputs[command]
+    output = server_runs[command].output
     requests = [line for line in logged(output) if line["logger"] == "app.access"]
 
     assert [line["status"] for line in requests if line["route"] is None] == [404]
-    assert [line["request_id"] for line in requests if line["route"] == READS] == ["mine"]
-    assert len(re.findall(f"^.*(?:/health/|{READS})", output, re.MULTILINE)) == len(requests) - 1
+    assert [line["request_id"] for line in requests if line["route"] == "/probes"] == ["mine"]
+    assert len(re.findall("^.*(?:/health/|/probes)", output, re.MULTILINE)) == len(requests) - 1
     assert "nowhere" not in output
     assert SECRET not in output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_the_server_says_is_logged_as_well(command: str, outputs: dict[str, str]) -> None:
-    lines = logged(outputs[command])
+def test_what_the_server_says_is_logged_as_well(
+    command: str, server_runs: dict[str, ServerRun]
+) -> None:
+    output = server_runs[command].output
+    lines = logged(output)
 
     assert [line["level"] for line in lines if "Invalid HTTP" in line["message"]] == ["WARNING"]
     assert "Shutting down" in {line["message"] for line in lines}
     if command.startswith("python -m app"):
-        assert len(lines) == len(outputs[command].splitlines()), outputs[command]
+        assert len(lines) == len(output.splitlines()), output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_statements_are_logged_once_with_the_id_of_their_request(
-    command: str, outputs: dict[str, str]
+    command: str, server_runs: dict[str, ServerRun]
 ) -> None:
-    mine = [line for line in logged(outputs[command]) if line.get("request_id") == "mine"]
+    lines = logged(server_runs[command].output)
+    mine = [line for line in lines if line.get("request_id") == "mine"]
 
     statements = [line["message"] for line in mine if line["message"].startswith("SELECT")]
     assert statements

@@ -9,8 +9,6 @@ from sqlalchemy import Executable, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import app.models  # noqa: F401  (all of them)
-from app.kit.db.base import Base
 from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
@@ -71,12 +69,6 @@ async def test_sql_that_writes_is_refused_by_the_database_for_a_reading_session(
 
     assert classify(refusal.value) is ErrorKind.READ_ONLY
     assert await names_of(live_probe_database) == ["stays"]
-
-
-def test_no_relationship_is_loaded_by_accident() -> None:
-    relationships = [r for mapper in Base.registry.mappers for r in mapper.relationships]
-
-    assert {relationship.lazy for relationship in relationships} <= {"raise", "raise_on_sql"}
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

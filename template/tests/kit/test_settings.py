@@ -1,8 +1,8 @@
 """Settings: where they come from, and what is said about a wrong one."""
 
-import asyncio
 import re
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,8 @@ from pydantic import Field, SecretStr
 from sqlalchemy import make_url
 
 from app.kit.answers import DEFAULT_URL, DRIVER
-from app.kit.command import describe_settings
+from app.kit.application import load_app
+from app.kit.command import describe_settings, main
 from app.kit.settings import (
     BACKEND,
     CommaSeparated,
@@ -22,7 +23,7 @@ from app.kit.settings import (
     parse_database_url,
 )
 from app.settings import Settings
-from tests.kit.processes import run
+from tests.kit.application import create_app
 
 SECRET = "s3cr3t"
 
@@ -30,7 +31,7 @@ SECRET = "s3cr3t"
 @pytest.fixture(autouse=True)
 def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without settings, in a directory without files."""
-    for name in Settings.model_fields:
+    for name in KitSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -38,14 +39,14 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def error_of(**values: Any) -> str:
     """The message about wrong values."""
     with pytest.raises(SettingsError) as error:
-        Settings.load(**values)
+        KitSettings.load(**values)
     assert error.value.__cause__ is None
     assert SECRET not in repr(error.value)
     return str(error.value)
 
 
 def test_service_starts_with_nothing_set() -> None:
-    settings = Settings.load()
+    settings = KitSettings.load()
 
     assert settings.environment == "dev"
     assert settings.database_url == make_url(DEFAULT_URL)
@@ -73,7 +74,7 @@ def test_name_of_a_variable_is_the_name_of_its_field_in_capitals(
     for name, (text, _) in values.items():
         monkeypatch.setenv(name, text)
 
-    settings = Settings.load()
+    settings = KitSettings.load()
 
     read = {name: getattr(settings, name.lower()) for name in values}
     assert read == {name: value for name, (_, value) in values.items()}
@@ -88,7 +89,7 @@ def test_process_wins_over_file_of_the_environment_wins_over_file(
     monkeypatch.setenv("ENVIRONMENT", "prod")
     monkeypatch.setenv("PORT", "3")
 
-    settings = Settings.load()
+    settings = KitSettings.load()
 
     assert (settings.port, settings.workers, settings.database_pool_size) == (3, 2, 1)
 
@@ -97,7 +98,7 @@ def test_file_may_choose_the_environment(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ENVIRONMENT=prod\nPORT=1\n")
     (tmp_path / ".env.prod").write_text("PORT=2\n")
 
-    settings = Settings.load()
+    settings = KitSettings.load()
 
     assert (settings.environment, settings.port) == ("prod", 2)
 
@@ -145,7 +146,7 @@ def test_wrong_setting_is_one_sentence_that_names_it(name: str, value: object, s
 def test_log_lines_are_json_in_prod_unless_told_otherwise(
     values: dict[str, Any], is_json: bool
 ) -> None:
-    assert Settings.load(**values).logs_json is is_json
+    assert KitSettings.load(**values).logs_json is is_json
 
 
 def test_several_wrong_settings_are_named_together() -> None:
@@ -178,7 +179,7 @@ def test_password_survives_its_encoding(character: str) -> None:
 
 def test_password_shows_in_no_text_of_the_settings() -> None:
     url = f"{BACKEND}://user:{SECRET}@host/database?password={SECRET}"
-    settings = Settings.load(database_url=url)
+    settings = KitSettings.load(database_url=url)
 
     assert settings.database_url.password == SECRET
     assert SECRET not in f"{settings} {settings!r}"
@@ -217,28 +218,41 @@ def test_list_of_settings_is_an_env_file_of_the_defaults(
     assert Settings.load() == Settings(_env_file=None)
 
 
-async def test_list_of_settings_shows_none_that_is_set(tmp_path: Path) -> None:
-    url = f"{DRIVER}://user:{SECRET}@host/database"
+def test_list_of_settings_shows_none_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{DRIVER}://user:{SECRET}@host/database")
+    monkeypatch.setattr("sys.argv", ["app", "settings"])
 
-    code, output = await run(tmp_path, "-m", "app", "settings", DATABASE_URL=url)
+    main("tests.kit.served:app", KitSettings)
 
-    assert code == 0
-    assert "# PORT=8000\n" in output
+    output = capsys.readouterr().out
+    assert "# PORT=8000
+" in output
     assert SECRET not in output
 
 
-COMMANDS = [["-m", "app"], ["-m", "uvicorn", "app.main:app"]]
+def serve_as_a_command() -> None:
+    main("tests.kit.served:app", KitSettings)
 
 
-async def test_every_command_ends_with_the_sentence_alone(tmp_path: Path) -> None:
-    url = f"{OTHER}://user:{SECRET}@host/database"
+def load_as_a_server_does() -> None:
+    load_app(create_app, KitSettings)
 
-    results = await asyncio.gather(
-        *(run(tmp_path, *command, DATABASE_URL=url) for command in COMMANDS)
-    )
 
-    for code, output in results:
-        assert code == 1
-        assert output.startswith("DATABASE_URL: this service was generated for")
-        assert len(output.splitlines()) == 1
-        assert SECRET not in output
+@pytest.mark.parametrize("start", [serve_as_a_command, load_as_a_server_does])
+def test_every_start_ends_with_the_sentence_alone(
+    start: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{OTHER}://user:{SECRET}@host/database")
+    monkeypatch.setattr("sys.argv", ["app"])
+
+    with pytest.raises(SystemExit) as end:
+        start()
+
+    # Python prints such a code, and exits with 1.
+    assert isinstance(end.value.code, str)
+    assert end.value.code.startswith("DATABASE_URL: this service was generated for")
+    assert len(end.value.code.splitlines()) == 1
+    assert SECRET not in end.value.code
+    assert capfd.readouterr() == ("", "")

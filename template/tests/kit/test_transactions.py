@@ -12,8 +12,9 @@ from sqlalchemy import select
 
 from app.kit.db.database import Database
 from app.kit.web.transaction import ReadSession, WriteSession
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW, lose_connection
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.probe import Probe, add_probes, add_route, all_returned, names_of
 from tests.kit.waiting import Stopwatch
 

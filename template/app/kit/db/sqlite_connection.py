@@ -108,6 +108,11 @@ class Connection(aiosqlite.Connection):
         """A cursor, which costs nothing until it runs a statement."""
         return Cursor(self)
 
+    async def commit(self) -> None:
+        """Commit; costs nothing where there is no transaction."""
+        if self.in_transaction:
+            await super().commit()
+
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in the connection's thread, which runs a statement."""
         calling = self._execute(function, *arguments)  # type: ignore[no-untyped-call]

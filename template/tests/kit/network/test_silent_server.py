@@ -11,13 +11,15 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.kit.db import health_probe, monitor
 from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
 from app.kit.web.transaction import WriteSession
-from tests.kit.fixtures import client_of, make_settings, running_app
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.network.fault_proxy import FaultProxy, fault_proxy
-from tests.kit.probe import Probe, add_probes, add_route, all_returned, names_of, router
+from tests.kit.probe import Probe, add_probes, add_route, all_returned, names_of
 from tests.kit.waiting import Stopwatch, eventually
 
 
@@ -30,7 +32,6 @@ async def relay_and_app(probe_url: str) -> AsyncIterator[tuple[FaultProxy, FastA
         await database.close()
         settings = make_settings(url, database_retry_timeout=1, database_connect_timeout=1)
         async with running_app(settings) as app:
-            app.include_router(router)
             await eventually(lambda: is_answered(app))
             yield relay, app
 
@@ -72,7 +73,6 @@ async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: s
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
         settings = make_settings(url, database_retry_timeout=0, **limits)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(router)
             await eventually(lambda: is_answered(app))
             async with silence(relay):
                 with Stopwatch() as watch:
@@ -88,10 +88,9 @@ async def test_ping_without_an_answer_is_503(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
         # Long enough for the ping to end before the service gives the server up.
-        limits |= {"database_retry_timeout": 4}
+        limits |= {"database_retry_timeout": 2}
         settings = make_settings(url, database_pool_pre_ping=True, **limits)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(router)
             await eventually(lambda: is_answered(app))
             async with silence(relay):
                 response = await client.get("/probes")
@@ -130,18 +129,18 @@ async def test_service_is_back_soon_after_the_server_speaks_again(
 
 
 async def test_process_that_stood_still_does_not_take_the_database_for_lost(
-    probe_url: str,
+    probe_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(monitor, "TIMEOUT", 0.5)
     async with fault_proxy(probe_url) as (url, relay):
-        settings = make_settings(url, database_retry_timeout=3)
+        settings = make_settings(url, database_retry_timeout=1.5)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(router)
             await eventually(lambda: is_answered(app))
             async with silence(relay):
                 looking = asyncio.create_task(client.get("/health/ready"))
                 await asyncio.sleep(0.1)
                 # As on a machine that is paused while somebody waits for an answer.
-                time.sleep(4)  # noqa: ASYNC251
+                time.sleep(2)  # noqa: ASYNC251
             await looking
 
             assert await is_answered(app)
@@ -198,7 +197,11 @@ async def test_idle_service_leaves_the_database_alone(
     assert relay.bytes == before
 
 
-async def test_service_stops_although_the_server_is_silent(probe_url: str) -> None:
+async def test_service_stops_although_the_server_is_silent(
+    probe_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health_probe.CLOSE_TIMEOUT <= 3
+    monkeypatch.setattr(health_probe, "CLOSE_TIMEOUT", 1)
     async with fault_proxy(probe_url) as (url, relay), AsyncExitStack() as service:
         app = await service.enter_async_context(running_app(make_settings(url)))
         database: Database = app.state.database
@@ -208,14 +211,13 @@ async def test_service_stops_although_the_server_is_silent(probe_url: str) -> No
         with Stopwatch() as watch:
             await service.aclose()
 
-    assert watch.seconds < 8
+    assert watch.seconds < 6
 
 
 async def test_deadline_answers_while_the_server_is_silent(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         settings = make_settings(url, request_timeout=0.5, database_retry_timeout=1)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(router)
             await eventually(lambda: is_answered(app))
             async with silence(relay):
                 response = await client.get("/probes")

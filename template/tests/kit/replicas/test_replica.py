@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import delete, make_url, text
 
-from app.kit.db import schema
 from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
@@ -23,14 +22,14 @@ from app.kit.db.unit_of_work import UnitOfWork
 from app.kit.replicas.database import pin_seconds
 from app.kit.replicas.position import Position
 from app.kit.replicas.read_your_writes import COOKIE
+from app.kit.settings import KitSettings
 from app.kit.web.transaction import ReadSession, WriteSession
-from app.models import METADATA
-from app.settings import Settings
-from tests.kit import probe
+from tests.kit import schema
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.network.fault_proxy import fault_proxy
-from tests.kit.probe import Probe, add_probes, add_route
+from tests.kit.probe import Probe, add_probes, add_route, names_of
 from tests.kit.replicas.standby import ON_STANDBY, POSITIONS, Standby, primary_server, standby_of
 from tests.kit.server import DatabaseServer
 from tests.kit.waiting import Stopwatch, eventually
@@ -50,7 +49,7 @@ class Servers:
         self.second = second
         self._name = name
 
-    def settings(self, *standbys: Standby, **values: Any) -> Settings:
+    def settings(self, *standbys: Standby, **values: Any) -> KitSettings:
         """Settings to read from these standbys."""
         urls = ",".join(standby.url(self._name) for standby in standbys)
         values = {"database_replica_max_lag": MAX_LAG, **values}
@@ -62,8 +61,7 @@ async def all_servers() -> AsyncIterator[Servers]:
     """Servers of this module's own."""
     with primary_server() as primary:
         url = DatabaseServer(primary.url()).create_database("replicated")
-        await schema.build(make_settings(url), METADATA)
-        await probe.create_table(make_settings(url))
+        await schema.build(make_settings(url))
         with standby_of(primary, "standby") as standby, standby_of(primary, "second") as second:
             yield Servers(url, standby, second, "replicated")
 
@@ -86,10 +84,9 @@ def standby(servers: Servers) -> Standby:
 
 
 @asynccontextmanager
-async def app_on(settings: Settings) -> AsyncIterator[FastAPI]:
+async def app_on(settings: KitSettings) -> AsyncIterator[FastAPI]:
     """An application, with a route that says where it reads."""
     async with running_app(settings) as app:
-        app.include_router(probe.router)
 
         @add_route(app, method="GET")
         async def reads_on_standby(session: ReadSession) -> bool:
@@ -225,7 +222,7 @@ async def test_scripts_read_what_they_wrote(app: FastAPI, standby: Standby) -> N
 
     await add_probes(database, "script")
 
-    assert await probe.names_of(database) == ["script"]
+    assert await names_of(database) == ["script"]
 
 
 async def test_forced_rollback_reads_what_it_wrote(app: FastAPI) -> None:

@@ -16,9 +16,7 @@ from pymysql.err import IntegrityError, OperationalError
 from sqlalchemy import delete, func, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-import app.models  # noqa: F401  (all of them)
-from app.kit.db import schema
-from app.kit.db.base import Base
+from app.kit.db import Base, schema
 from app.kit.db.database import Database
 from app.kit.db.engine import _translate_tls, abort, create_engine, schema_lock
 from app.kit.db.error_kinds import ErrorKind
@@ -26,10 +24,10 @@ from app.kit.db.errors import classify, conflicting_columns
 from app.kit.db.idempotency import IdempotencyRecord
 from app.kit.settings import SettingsError, parse_database_url
 from app.kit.web.transaction import ReadSession, WriteSession
-from app.models import METADATA
 from tests.kit import probe
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.probe import Probe, add_probes, add_route, names_of
 
 INDEX = "ix_idempotency_keys_created_at"
@@ -384,7 +382,7 @@ async def test_who_waits_for_a_change_of_the_schema_says_so(
     settings = make_settings(own_url)
     engine = create_engine(settings, "migrate")
     async with schema_lock(engine):
-        waiting = asyncio.create_task(schema.build(settings, METADATA))
+        waiting = asyncio.create_task(schema.build(settings, Base.metadata))
         for _ in range(200):
             if "which is changing the schema, 1 s so far" in caplog.text:
                 break

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import BigInteger, MetaData, QueuePool, Table, select
 
-import app.models  # noqa: F401  (all of them)
 from app.kit.db.base import Base
 from app.kit.db.database import Database
 from app.kit.db.engine import create_engine, schema_lock
@@ -24,8 +23,8 @@ from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.pool import Role
 from app.kit.settings import SettingsError, parse_database_url
 from app.kit.web.transaction import ReadSession, WriteSession
-from tests.kit import probe
-from tests.kit.fixtures import client_of, make_settings, running_app
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.offline.recorder import Recorder
 from tests.kit.probe import Probe, add_route
 
@@ -63,7 +62,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 async def recorded_app(recorder: Recorder) -> AsyncIterator[FastAPI]:
     """The application with probes, its connections open."""
     async with running_app(make_settings(URL)) as app:
-        app.include_router(probe.router)
         async with app.state.database.read() as reading, app.state.database.write() as writing:
             await reading.scalars(select(Probe))
             await writing.scalars(select(Probe))
@@ -98,9 +96,7 @@ async def test_reads_are_one_snapshot_and_cannot_write(
 
     first, second = [s for s in recorder.sent if s not in ("SELECT 1 FROM DUAL", "ROLLBACK")]
     assert first == "SET TRANSACTION READ ONLY"
-    assert second.endswith(
-        "FROM probes ORDER BY probes.id FETCH FIRST :page_limit ROWS ONLY"
-    )
+    assert second.endswith("FROM probes ORDER BY probes.id FETCH FIRST :page_limit ROWS ONLY")
     assert "COMMIT" not in recorder.sent
 
 

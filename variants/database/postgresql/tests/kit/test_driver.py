@@ -10,14 +10,14 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import func, make_url, select, text, update
 
-from app.kit.db import schema
+from app.kit.db import Base, schema
 from app.kit.db.database import Database
 from app.kit.db.engine import create_engine, schema_lock
 from app.kit.settings import parse_database_url
 from app.kit.web.transaction import ReadSession, WriteSession
-from app.models import METADATA
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.probe import Probe, add_probes, add_route
 from tests.kit.waiting import Stopwatch
 
@@ -225,7 +225,7 @@ async def test_who_waits_for_a_change_of_the_schema_says_so(
     settings = make_settings(own_url)
     engine = create_engine(settings, "migrate")
     async with schema_lock(engine):
-        waiting = asyncio.create_task(schema.build(settings, METADATA))
+        waiting = asyncio.create_task(schema.build(settings, Base.metadata))
         for _ in range(200):
             if "which is changing the schema, 1 s so far" in caplog.text:
                 break

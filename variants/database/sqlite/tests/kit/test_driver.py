@@ -16,8 +16,9 @@ from app.kit.db.sqlite_connection import FIRST_ROWS, Connection
 from app.kit.settings import SettingsError, parse_database_url
 from app.kit.web.transaction import ReadSession, WriteSession
 from tests.kit import probe
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.probe import Probe, add_probes, add_route, names_of
 
 NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
@@ -187,7 +188,6 @@ async def test_statement_takes_one_call_of_the_drivers_thread(
 async def test_database_in_memory_is_one_for_all_connections() -> None:
     settings = make_settings("sqlite://", environment="dev")
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
         await probe.create_table(settings)
         assert (await client.get("/health/ready")).status_code == 200
 

@@ -14,7 +14,7 @@ import app.models
 from app.kit.answers import DEFAULT_URL
 from app.kit.db.base import Base, Money, UTCDateTime
 from app.kit.db.engine import create_engine
-from tests.kit.fixtures import make_settings
+from tests.kit.application import make_settings
 
 DIALECT = create_engine(make_settings(str(DEFAULT_URL)), "write").dialect
 COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.columns]

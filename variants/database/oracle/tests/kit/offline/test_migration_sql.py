@@ -7,8 +7,8 @@ import pytest
 from alembic import command
 
 from app.kit.db import migrate
+from tests.kit.application import make_settings
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import make_settings
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 
-from app.main import create_app
-from app.settings import Settings
-from tests.kit import probe
+from app.kit.settings import KitSettings
+from tests.kit.application import create_app, make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.processes import free_port, start, wait_until_it_answers
 from tests.kit.server import database_server
 from tests.kit.waiting import Stopwatch
@@ -36,23 +35,22 @@ def problem_of(response: Response, status: int) -> dict[str, Any]:
     return body
 
 
-def unreachable(url: str, **values: float) -> Settings:
+def unreachable(url: str, **values: float) -> KitSettings:
     """Settings for a database that nobody waits for."""
     values = {"database_connect_timeout": 0.2, "database_retry_timeout": 0, **values}
     return make_settings(url, **values)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> KitSettings:
     """Settings for a database that refuses connections."""
     return unreachable(unreachable_url(tmp_path))
 
 
 @pytest.fixture
-async def lonely_app(settings: Settings) -> AsyncIterator[FastAPI]:
+async def lonely_app(settings: KitSettings) -> AsyncIterator[FastAPI]:
     """The application, which started all the same."""
     async with running_app(settings) as app:
-        app.include_router(probe.router)
         yield app
 
 
@@ -93,8 +91,6 @@ async def test_host_without_an_address_is_503() -> None:
         "oracle://user:secret@name.invalid?service_name=x", database_connect_timeout=1
     )
     async with running_app(settings) as app, client_of(app) as client:
-        app.include_router(probe.router)
-
         problem_of(await client.get("/probes"), 503)
         assert (await client.get("/health/ready")).status_code == 503
 
@@ -108,8 +104,6 @@ async def test_server_that_hangs_up_is_503() -> None:
         url = f"oracle://user:secret@127.0.0.1:{port}?service_name=x"
         settings = unreachable(url)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(probe.router)
-
             problem_of(await client.get("/probes"), 503)
 
 
@@ -123,7 +117,6 @@ async def test_server_that_never_answers_holds_nobody_up() -> None:
         url = f"oracle://user:secret@127.0.0.1:{port}?service_name=x"
         settings = unreachable(url)
         async with running_app(settings) as app, client_of(app) as client:
-            app.include_router(probe.router)
             with Stopwatch() as watch:
                 ready = await client.get("/health/ready")
                 listed = await client.get("/probes")
@@ -146,8 +139,6 @@ async def test_server_that_never_answers_holds_nobody_up() -> None:
 )
 async def test_url_that_leads_nowhere_is_503(url: str) -> None:
     async with running_app(unreachable(url)) as app, client_of(app) as client:
-        app.include_router(probe.router)
-
         problem_of(await client.get("/probes"), 503)
         assert (await client.get("/health/ready")).json()["checks"]["primary"] == "unavailable"
 
@@ -172,7 +163,7 @@ async def test_unknown_path_and_wrong_method_are_problems(lonely_client: AsyncCl
     problem_of(await lonely_client.delete("/health/live"), 405)
 
 
-async def test_body_over_the_limit_is_413(settings: Settings) -> None:
+async def test_body_over_the_limit_is_413(settings: KitSettings) -> None:
     settings = settings.model_copy(update={"max_body_bytes": 1000})
     async with client_of(create_app(settings)) as client:
         problem_of(await client.post("/api/v1/x", content=b"x" * 1001), 413)
@@ -189,7 +180,7 @@ async def test_documentation_needs_no_database(lonely_client: AsyncClient) -> No
 async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
     port = free_port()
     url = unreachable_url(tmp_path)
-    process = await start(tmp_path, "-m", "app", PORT=str(port), DATABASE_URL=url)
+    process = await start(tmp_path, "-m", "tests.kit", PORT=str(port), DATABASE_URL=url)
     try:
         await wait_until_it_answers(process, port)
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

@@ -61,6 +61,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         **options,
         connect_args={
             **caches,
+            "async_creator_fn": _connect,
             "timeout": settings.database_connect_timeout,
             # The server's timeout comes first and is the better one: it says what happened. The
             # driver's is for a server that does not answer at all.
@@ -179,6 +180,22 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
     """Take a lock until the transaction ends; False: another transaction has it."""
     statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     return bool(await session.scalar(statement, {"name": name}))
+
+
+async def _connect(*args: Any, **arguments: Any) -> Any:
+    """Connect, to the end even if it is cancelled: cancelled in the middle, the driver leaves a
+    future behind that is logged as an error."""
+    connecting = asyncio.ensure_future(asyncpg.connect(*args, **arguments))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_discard)
+        raise
+
+
+def _discard(connecting: asyncio.Future[Any]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 def abort(connection: Any) -> None:

@@ -11,16 +11,15 @@ from httpx2 import AsyncClient
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.kit.db import schema
+from app.kit.db import Base, schema
 from app.kit.db.database import Database
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
-from app.kit.settings import SettingsError
+from app.kit.settings import KitSettings, SettingsError
 from app.kit.web.transaction import WriteSession
-from app.models import METADATA
-from app.settings import Settings
+from tests.kit.application import make_settings, running_app
+from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
-from tests.kit.fixtures import client_of, make_settings, running_app
 from tests.kit.pgbouncer.server import pgbouncer
 from tests.kit.probe import Probe, add_probes, add_route, names_of
 from tests.kit.processes import free_port, run, start, wait_until_it_answers
@@ -36,11 +35,9 @@ ROUNDS = 20
 WORKER = """
 from sqlalchemy import text
 
-from app.main import app
+from tests.kit.served import app
 from app.kit.web.transaction import ReadSession
 from tests.kit import probe
-
-app.include_router(probe.router)
 
 @probe.add_route(app, method="GET")
 async def echo(number: int, session: ReadSession) -> list[str]:
@@ -63,13 +60,13 @@ def bounced_url(probe_url: str, request: pytest.FixtureRequest) -> Iterator[str]
 
 
 @pytest.fixture
-def settings(bounced_url: str, probe_url: str) -> Settings:
+def settings(bounced_url: str, probe_url: str) -> KitSettings:
     """Settings of a service behind PgBouncer."""
     return make_settings(bounced_url, database_direct_url=probe_url)
 
 
 @pytest.fixture
-async def bounced_app(settings: Settings) -> AsyncIterator[FastAPI]:
+async def bounced_app(settings: KitSettings) -> AsyncIterator[FastAPI]:
     """The application behind PgBouncer."""
     async with running_app(settings) as app:
         yield app
@@ -144,7 +141,7 @@ async def test_transactions_that_wait_for_a_connection_get_one(
     assert len(await names_of(database)) == 40
 
 
-async def test_statement_past_its_timeout_is_504(settings: Settings) -> None:
+async def test_statement_past_its_timeout_is_504(settings: KitSettings) -> None:
     settings = settings.model_copy(update={"database_statement_timeout": 0.1})
     async with running_app(settings) as app, client_of(app) as client:
 
@@ -155,7 +152,7 @@ async def test_statement_past_its_timeout_is_504(settings: Settings) -> None:
         assert (await client.post("/dawdle")).status_code == 504
 
 
-async def test_lock_that_is_not_to_be_had_is_503(settings: Settings) -> None:
+async def test_lock_that_is_not_to_be_had_is_503(settings: KitSettings) -> None:
     settings = settings.model_copy(update={"database_lock_timeout": 0.1})
     async with running_app(settings) as app, client_of(app) as client:
         database: Database = app.state.database
@@ -194,7 +191,7 @@ async def test_schema_is_changed_on_the_direct_url(server: DatabaseServer) -> No
     direct_url = server.create_database("direct")
     with pgbouncer(direct_url, CONNECTIONS) as url:
         settings = make_settings(url, database_direct_url=direct_url)
-        await schema.build(settings, METADATA)
+        await schema.build(settings, Base.metadata)
         async with running_app(settings) as app, client_of(app) as client:
             response = await client.get("/health/ready")
     server.drop_database(direct_url)
@@ -204,7 +201,7 @@ async def test_schema_is_changed_on_the_direct_url(server: DatabaseServer) -> No
 
 async def test_missing_direct_url_is_explained(bounced_url: str) -> None:
     with pytest.raises(SettingsError, match="DATABASE_DIRECT_URL is not set") as refusal:
-        await schema.build(make_settings(bounced_url, database_direct_url=None), METADATA)
+        await schema.build(make_settings(bounced_url, database_direct_url=None), Base.metadata)
 
     assert bounced_url not in str(refusal.value)
 

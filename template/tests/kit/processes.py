@@ -7,20 +7,23 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from httpx2 import AsyncClient, HTTPError
 
+from tests.kit.waiting import Stopwatch
+
 ROOT = Path(__file__).parents[2]
+# Bounds what hangs. On a busy machine, a start has taken a minute.
+TIMEOUT = 300
 
 
 async def start(directory: Path, *arguments: str, **environment: str) -> Process:
     """Start Python in an empty directory, where no `.env` of this project is read."""
-{% if driver.pgbouncer %}
-    # Where the service expects a proxy, the tests have none unless they say so.
+    # Where the service expects PgBouncer, the tests have none unless they say so.
     environment.setdefault("DATABASE_PGBOUNCER", "false")
-{% endif %}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -39,22 +42,52 @@ async def end(process: Process) -> None:
     await process.communicate()
 
 
+async def output_of(process: Process) -> str:
+    """What a process has printed, once it has ended by itself."""
+    reading = asyncio.create_task(process.communicate())
+    with Stopwatch() as watch:
+        while not reading.done():
+            assert watch.seconds < TIMEOUT
+            await asyncio.wait([reading], timeout=1)
+    return (await reading)[0].decode()
+
+
 async def run(directory: Path, *arguments: str, **environment: str) -> tuple[int | None, str]:
     """Run Python to its end; return the exit code and what it printed."""
     process = await start(directory, *arguments, **environment)
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    return process.returncode, output.decode()
+    try:
+        output = await output_of(process)
+    finally:
+        await end(process)
+    return process.returncode, output
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, *arguments: str, **environment: str
+) -> AsyncIterator[tuple[Process, str]]:
+    """Start a server and wait until it listens; its process and URL. `{port}` in an argument is
+    its port."""
+    port = str(free_port())
+    arguments = tuple(argument.format(port=port) for argument in arguments)
+    process = await start(directory, *arguments, PORT=port, **environment)
+    try:
+        await wait_until_it_answers(process, int(port))
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        await end(process)
 
 
 async def wait_until_it_answers(process: Process, port: int) -> None:
     """Wait until a server listens."""
-    async with asyncio.timeout(60), AsyncClient() as client:
-        while process.returncode is None:
-            with suppress(HTTPError):
-                await client.get(f"http://127.0.0.1:{port}/health/live")
-                return
-            await asyncio.sleep(0.02)
+    with Stopwatch() as watch:
+        async with AsyncClient() as client:
+            while process.returncode is None:
+                assert watch.seconds < TIMEOUT
+                with suppress(HTTPError):
+                    await client.get(f"http://127.0.0.1:{port}/health/live")
+                    return
+                await asyncio.sleep(0.05)
     raise AssertionError((await process.communicate())[0].decode())
 
 
