@@ -12,7 +12,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two processes for the whole suite; one for a part, which it ends before two have started."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     options = config.option
-    part = options.ignore or options.ignore_glob or options.keyword or options.lf
+    part = options.ignore or options.ignore_glob or options.keyword or getattr(options, "lf", False)
     return min(2, os.cpu_count() or 1) if whole and not part else 0
 
 

@@ -227,8 +227,7 @@ def test_list_of_settings_shows_none_that_is_set(
     main("tests.kit.served:app", KitSettings)
 
     output = capsys.readouterr().out
-    assert "# PORT=8000
-" in output
+    assert "# PORT=8000\n" in output
     assert SECRET not in output
 
 
