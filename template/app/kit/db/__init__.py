@@ -6,6 +6,7 @@ from app.kit.db.base import (
     BigInt,
     Blob,
     Money,
+    Timestamps,
     UTCDateTime,
     utc_now,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PageQuery",
     "ReadOnlySessionError",
     "TransactionControlError",
+    "Timestamps",
     "UTCDateTime",
     "classify",
     "paginate",
