@@ -1,0 +1,27 @@
+"""The routes of notes."""
+
+from app.kit.db import Page
+from app.kit.web import Id, PageQuery, ReadSession, Router, WriteSession
+from app.notes import service
+from app.notes.models import Note
+from app.notes.schemas import NoteCreate, NotePage, NoteRead
+
+router = Router(prefix="/notes", tags=["notes"])
+
+
+@router.post("", status_code=201, response_model=NoteRead)
+async def create_note(data: NoteCreate, session: WriteSession) -> Note:
+    """Create a note."""
+    return await service.create_note(session, data.text)
+
+
+@router.get("/{note_id}", response_model=NoteRead)
+async def get_note(note_id: Id, session: ReadSession) -> Note:
+    """Get a note."""
+    return await service.get_note(session, note_id)
+
+
+@router.get("", response_model=NotePage)
+async def list_notes(session: ReadSession, page: PageQuery) -> Page[Note]:
+    """List notes."""
+    return await service.list_notes(session, page)
