@@ -14,20 +14,8 @@ from questionnaire import ROOT
 from services import run_uv
 
 OWNER = ROOT / "tests" / "owner"
-# What a later one adds may stand below what an earlier one added.
-TOPICS = (
-    "notes",
-    "errors",
-    "jobs",
-    "auth",
-    "middleware",
-    "uploads",
-    "documents",
-    "streams",
-    "outgoing",
-)
+TOPICS = sorted(path.name for path in OWNER.iterdir())
 ADDITIONS = "additions.toml"
-TESTS = "tests"
 
 
 def move_in(project: Path) -> None:
@@ -66,8 +54,11 @@ def add_migration(project: Path, database_url: str) -> None:
 
 def own_tests() -> list[str]:
     """The owner's tests, to be named to pytest."""
-    folders = {path.name for topic in TOPICS for path in (OWNER / topic / TESTS).iterdir()}
-    return [f"{TESTS}/{name}" for name in sorted(folders)]
+    return sorted(
+        str(path.relative_to(OWNER / topic))
+        for topic in TOPICS
+        for path in (OWNER / topic).glob("tests/*")
+    )
 
 
 def _register(project: Path, package: Path) -> None:

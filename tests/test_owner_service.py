@@ -24,11 +24,6 @@ def service(request: pytest.FixtureRequest, render: Render) -> Path:
     return project
 
 
-def test_no_topic_is_forgotten() -> None:
-    folders = {path.name for path in owner_service.OWNER.iterdir()}
-    assert folders == set(owner_service.TOPICS)
-
-
 def test_types_are_strict(service: Path) -> None:
     run_uv(service, "run", "--no-sync", "mypy", "app", *owner_service.own_tests())
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Depends
 from sqlalchemy import select
 
-from app.accounts.authentication import CurrentAccount, CurrentEditor, get_editor
+from app.accounts.dependencies import CurrentAccount, CurrentEditor, get_editor
 from app.accounts.models import Account, Article
 from app.accounts.schemas import AccountRead, ArticleRead, ArticleWrite
 from app.errors import ForbiddenError, NotFoundError

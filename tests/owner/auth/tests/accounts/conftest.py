@@ -1,22 +1,19 @@
-"""An identity provider whose tokens the application of the test accepts."""
+"""An identity provider whose tokens the service accepts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
-from fastapi import FastAPI
-from httpx2 import AsyncClient
+from jwt import PyJWKClient
 
-from app.accounts.authentication import get_signing_keys
-from app.accounts.keys import SigningKeys
+from app.auth import signing_keys
 from tests.accounts.identity import IdentityProvider
 
 
 @pytest.fixture
-async def provider(app: FastAPI) -> AsyncIterator[IdentityProvider]:
-    """The identity provider."""
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdentityProvider]:
+    """The identity provider, which answers without a network."""
     provider = IdentityProvider()
-    provider.add_key()
-    async with AsyncClient(transport=provider.transport) as client:
-        keys = SigningKeys(client, "https://login.example.com/keys")
-        app.dependency_overrides[get_signing_keys] = lambda: keys
-        yield provider
+    monkeypatch.setattr(PyJWKClient, "fetch_data", lambda self: provider.jwks())
+    signing_keys.cache_clear()
+    yield provider
+    signing_keys.cache_clear()

@@ -1,12 +1,13 @@
 """The routes of folders and documents."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Query, Request
+from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from app.documents.models import Document, Folder
+from app.documents.models import Document, Folder, Status
 from app.documents.schemas import (
     Anything,
     DocumentCreate,
@@ -17,6 +18,7 @@ from app.documents.schemas import (
     FolderWrite,
 )
 from app.errors import NotFoundError
+from app.kit.db import Page, PageQuery, paginate
 from app.kit.web import Id, ReadSession, Router, WriteSession
 
 router = Router(tags=["documents"])
@@ -70,6 +72,22 @@ async def get_document(document_id: UUID, session: ReadSession) -> Document:
     if document is None:
         raise NotFoundError("document", document_id)
     return document
+
+
+@router.get("/documents", response_model=Page[DocumentRead])
+async def list_documents(
+    session: ReadSession,
+    page: Annotated[PageQuery, Query()],
+    status: Status | None = None,
+    folder_id: Id | None = None,
+) -> Page[Document]:
+    """List documents, newest first."""
+    statement = select(Document).order_by(Document.created_at.desc())
+    if status is not None:
+        statement = statement.where(Document.status == status)
+    if folder_id is not None:
+        statement = statement.where(Document.folder_id == folder_id)
+    return await paginate(session, statement, page)
 
 
 @router.patch("/documents/{document_id}", response_model=DocumentRead)

@@ -98,6 +98,34 @@ async def test_invalid_value_is_named(client: AsyncClient, field: str, value: An
     assert {error["field"] for error in refused.json()["errors"]} == {f"body.{field}"}
 
 
+async def test_list_is_newest_first_and_may_be_filtered(client: AsyncClient) -> None:
+    folder = await create_folder(client, "Papers")
+    documents = [
+        await create(client, title=f"{number}", status=status, folder_id=folder_id)
+        for number, (status, folder_id) in enumerate(
+            [("draft", None), ("published", folder["id"]), ("draft", folder["id"])] * 2
+        )
+    ]
+
+    async def pages(**query: Any) -> list[Any]:
+        found: list[Any] = []
+        after: dict[str, str] = {}
+        while True:
+            page = (await client.get(URL, params={"limit": "2", **query, **after})).json()
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            after = {"after": page["next"]}
+
+    newest_first = documents[::-1]
+    assert await pages() == newest_first
+    drafts = [each for each in newest_first if each["status"] == "draft"]
+    assert await pages(status="draft") == drafts
+    in_folder = [each for each in newest_first if each["folder_id"]]
+    assert await pages(folder_id=str(folder["id"])) == in_folder
+    assert await pages(status="in review") == []
+
+
 async def test_missing_document(client: AsyncClient) -> None:
     url = f"{URL}/{uuid4()}"
 

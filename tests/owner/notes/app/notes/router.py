@@ -1,10 +1,14 @@
 """The routes of notes."""
 
-from app.kit.db import Page
-from app.kit.web import Id, PageQuery, ReadSession, Router, WriteSession
+from typing import Annotated
+
+from fastapi import Query
+
+from app.kit.db import Page, PageQuery
+from app.kit.web import Id, ReadSession, Router, Text, WriteSession
 from app.notes import service
 from app.notes.models import Note
-from app.notes.schemas import NoteCreate, NotePage, NoteRead
+from app.notes.schemas import NoteCreate, NoteRead
 
 router = Router(prefix="/notes", tags=["notes"])
 
@@ -21,7 +25,9 @@ async def get_note(note_id: Id, session: ReadSession) -> Note:
     return await service.get_note(session, note_id)
 
 
-@router.get("", response_model=NotePage)
-async def list_notes(session: ReadSession, page: PageQuery) -> Page[Note]:
+@router.get("", response_model=Page[NoteRead])
+async def list_notes(
+    session: ReadSession, page: Annotated[PageQuery, Query()], text: Text = ""
+) -> Page[Note]:
     """List notes."""
-    return await service.list_notes(session, page)
+    return await service.list_notes(session, text, page)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.kit.web import Id, PageRead, Text
+from app.kit.web import Id, Text
 
 
 class NoteCreate(BaseModel):
@@ -13,14 +13,9 @@ class NoteCreate(BaseModel):
     text: Annotated[Text, Field(min_length=1, max_length=500)]
 
 
-class NoteRead(BaseModel):
+class NoteRead(NoteCreate):
     """A note."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: Id
-    text: str
-
-
-class NotePage(PageRead[NoteRead]):
-    """A page of notes."""

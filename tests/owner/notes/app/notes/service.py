@@ -4,17 +4,15 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotFoundError
-from app.kit.db import AsyncReadSession, Page, PageRequest, fetch_page, paged
+from app.kit.db import AsyncReadSession, Page, PageQuery, paginate
 from app.notes.models import Note
-
-NOTES = paged(select(Note), by=Note.id)
 
 
 async def create_note(session: AsyncSession, text: str) -> Note:
     """Add a note."""
     note = Note(text=text)
     session.add(note)
-    await session.flush()
+    await session.flush()  # never commit: the route does
     return note
 
 
@@ -30,6 +28,9 @@ async def get_note(session: AsyncReadSession, note_id: int) -> Note:
     return note
 
 
-async def list_notes(session: AsyncReadSession, page: PageRequest) -> Page[Note]:
-    """One page of all notes."""
-    return await fetch_page(session, NOTES, page)
+async def list_notes(session: AsyncReadSession, text: str, page: PageQuery) -> Page[Note]:
+    """One page of the notes that contain a text, newest first."""
+    statement = select(Note).order_by(Note.id.desc())
+    if text:
+        statement = statement.where(Note.text.contains(text, autoescape=True))
+    return await paginate(session, statement, page)
