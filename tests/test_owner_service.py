@@ -24,14 +24,14 @@ def service(request: pytest.FixtureRequest, render: Render) -> Path:
     return project
 
 
-def test_types_are_strict(service: Path) -> None:
+# Nothing in it depends on the database.
+@pytest.mark.parametrize("service", DATABASES[:1], indirect=True)
+def test_code_is_typed_and_lint_clean(service: Path) -> None:
     run_uv(service, "run", "--no-sync", "mypy", "app", *owner_service.own_tests())
-
-
-def test_code_is_lint_clean(service: Path) -> None:
     run_uv(service, "run", "--no-sync", "ruff", "check", ".")
     run_uv(service, "run", "--no-sync", "ruff", "format", "--check", ".")
 
 
 def test_own_tests_pass(service: Path) -> None:
-    run_uv(service, "run", "--no-sync", "pytest", "-q", *owner_service.own_tests())
+    tests = [*owner_service.own_tests(), "tests/test_conventions.py"]
+    run_uv(service, "run", "--no-sync", "pytest", "-q", *tests)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
+import sqlalchemy
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
@@ -21,8 +23,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
+# The names of the members as text. A type of the database's own, as PostgreSQL and MySQL have it,
+# takes a migration for each new member, and Alembic neither adds members nor drops the type.
+ENUM = sqlalchemy.Enum(Enum, native_enum=False, length=50)
+
+
 class Base(DeclarativeBase):
     """Its metadata names every constraint, so that a migration can alter or drop it later."""
+
+    type_annotation_map = {Enum: ENUM, Literal: ENUM}  # noqa: RUF012  (typed by SQLAlchemy)
 
     metadata = MetaData(
         naming_convention={
