@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from sqlalchemy import select
 
 from app.accounts.models import Account
 from app.auth import Subject
 from app.errors import ForbiddenError
-from app.kit.web import ReadSession
+from app.kit.web import ReadSession, set_principal
 
 
-async def get_account(subject: Subject, session: ReadSession) -> Account:
+async def get_account(subject: Subject, session: ReadSession, request: Request) -> Account:
     """The account of whom the token names.
 
     Raises:
@@ -20,6 +20,8 @@ async def get_account(subject: Subject, session: ReadSession) -> Account:
     account = await session.scalar(select(Account).where(Account.subject == subject))
     if account is None:
         raise ForbiddenError("You have no account.")
+    # A response that is stored for an Idempotency-Key is repeated to this account alone.
+    set_principal(request, account.id)
     return account
 
 

@@ -1,10 +1,11 @@
 """The routes of shipments."""
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.clients import HttpClientDep
-from app.errors import NotFoundError
 from app.kit.web import DatabaseDep, Id, ReadSession, Router, WriteSession
 from app.settings import SettingsDep
-from app.shipments import carrier
+from app.shipments import carrier, service
 from app.shipments.models import Shipment
 from app.shipments.schemas import ShipmentCreate, ShipmentRead
 
@@ -23,25 +24,22 @@ async def create_shipment(data: ShipmentCreate, session: WriteSession) -> Shipme
 @router.get("/{shipment_id}", response_model=ShipmentRead)
 async def get_shipment(shipment_id: Id, session: ReadSession) -> Shipment:
     """Get a shipment."""
-    shipment = await session.get(Shipment, shipment_id)
-    if shipment is None:
-        raise NotFoundError("shipment", shipment_id)
-    return shipment
+    return await service.get_shipment(session, shipment_id)
 
 
 @router.post("/{shipment_id}/price", response_model=ShipmentRead)
 async def ask_for_price(
-    shipment_id: Id, database: DatabaseDep, client: HttpClientDep, settings: SettingsDep
+    shipment_id: Id,
+    session: ReadSession,
+    database: DatabaseDep,
+    client: HttpClientDep,
+    settings: SettingsDep,
 ) -> Shipment:
     """Ask the carrier what a shipment costs; no connection is held meanwhile."""
-    async with database.read() as reader:
-        shipment = await reader.get(Shipment, shipment_id)
-    if shipment is None:
-        raise NotFoundError("shipment", shipment_id)
+    shipment = await service.get_shipment(session, shipment_id)
     quote = await carrier.get_quote(client, settings.carrier_url, shipment.city)
-    async with database.write() as writer:
-        shipment = await writer.get(Shipment, shipment_id)
-        if shipment is None:
-            raise NotFoundError("shipment", shipment_id)
-        shipment.price = quote.price
-    return shipment
+
+    async def store(session: AsyncSession) -> Shipment:
+        return await service.set_price(session, shipment_id, quote.price)
+
+    return await database.run_transaction(store)
