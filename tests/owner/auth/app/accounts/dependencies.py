@@ -21,7 +21,7 @@ async def get_account(subject: Subject, session: ReadSession, request: Request) 
     if account is None:
         raise ForbiddenError("You have no account.")
     # A response that is stored for an Idempotency-Key is repeated to this account alone.
-    set_principal(request, account.id)
+    set_principal(request, account.subject)
     return account
 
 

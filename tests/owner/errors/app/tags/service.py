@@ -30,7 +30,10 @@ async def ensure_tag(session: AsyncSession, name: str) -> Tag:
 
 
 async def add_if_new(session: AsyncSession, names: Sequence[str]) -> int:
-    """Add tags without savepoints; a duplicate ends it. Return how many were added."""
+    """Add tags, and stop at a duplicate. Return how many were added.
+
+    Without a savepoint, a caught error fails the transaction all the same.
+    """
     added = 0
     try:
         for name in names:

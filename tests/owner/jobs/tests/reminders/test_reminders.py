@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from sqlalchemy import select
 
-from app.kit.db import Database, utc_now
+from app.kit.db import Database, TransactionControlError, utc_now
 from app.reminders.jobs import delete_old_reminders
 from app.reminders.models import Reminder
 from tests.kit.fixtures import client_of, make_settings, running_app
@@ -72,6 +72,11 @@ async def test_route_can_use_the_database_beside_its_transaction(
 
     assert cleaned.status_code == 204
     assert await texts_of(live_app.state.database) == []
+
+
+async def test_test_on_one_connection_is_told_which_client_can(client: AsyncClient) -> None:
+    with pytest.raises(TransactionControlError, match="live_client"):
+        await client.post(f"{URL}/cleanup")
 
 
 async def test_client_lives_from_start_to_stop(own_url: str) -> None:

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from httpx2 import AsyncBaseTransport, AsyncClient, ConnectError, Request, Response
 
-from tests.shipments.carrier import Carrier, client_leads_to, transport_to
+from tests.shipments.carrier import client_leads_to
 
 URL = "/api/v1/shipments"
 
@@ -30,12 +30,3 @@ async def test_unreachable_service_is_called_once(
         failed = await live_client.post(f"{URL}/{created.json()['id']}/price")
 
     assert (failed.status_code, unreachable.attempts) == (502, 1)
-
-
-async def test_tests_on_one_connection_can_call_too(app: FastAPI, client: AsyncClient) -> None:
-    created = await client.post(URL, json={"city": "Oslo"})
-
-    async with client_leads_to(app, transport_to(Carrier())):
-        priced = await client.post(f"{URL}/{created.json()['id']}/price")
-
-    assert (priced.status_code, priced.json()["price"]) == (200, "12.50")
