@@ -37,7 +37,8 @@ def move_in(project: Path) -> None:
             dependencies += wanted.get("dependencies", [])
             for addition in wanted.get("additions", []):
                 _add(project, **addition)
-    run_uv(project, "add", "--quiet", *dependencies)
+    run_uv(project, "add", "--quiet", "--no-sync", *dependencies)
+    run_uv(project, "sync", "--quiet")
     # Sorts the imports that were added anywhere.
     run_uv(project, "run", "--no-sync", "ruff", "check", "--quiet", "--fix", "app")
     run_uv(project, "run", "--no-sync", "ruff", "format", "--quiet", "app")
@@ -50,6 +51,7 @@ def add_migration(project: Path, database_url: str) -> None:
     revision = ("alembic", "revision", "--autogenerate", "-m", "add features")
     run_uv(project, *arguments, *revision, DATABASE_URL=database_url)
     run_uv(project, *arguments, "python", "-m", "app", "migrate", DATABASE_URL=database_url)
+    run_uv(project, *arguments, "alembic", "check", DATABASE_URL=database_url)
 
 
 def own_tests() -> list[str]:
