@@ -40,7 +40,7 @@ def move_in(project: Path) -> None:
     run_uv(project, "add", "--quiet", "--no-sync", *dependencies)
     run_uv(project, "sync", "--quiet")
     # Sorts the imports that were added anywhere.
-    run_uv(project, "run", "--no-sync", "ruff", "check", "--quiet", "--fix", "app")
+    run_uv(project, "run", "--no-sync", "ruff", "check", "--quiet", "--select=I", "--fix", "app")
     run_uv(project, "run", "--no-sync", "ruff", "format", "--quiet", "app")
 
 
