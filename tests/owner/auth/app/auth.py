@@ -5,9 +5,10 @@ from functools import lru_cache
 from typing import Annotated
 
 import jwt
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.kit.web import set_principal
 from app.settings import SettingsDep
 
 ALGORITHMS = ["RS256", "ES256"]  # never one that the token chooses
@@ -22,7 +23,7 @@ def signing_keys(url: str) -> jwt.PyJWKClient:
     return jwt.PyJWKClient(url, timeout=3)
 
 
-async def get_subject(credentials: Credentials, settings: SettingsDep) -> str:
+async def get_subject(request: Request, credentials: Credentials, settings: SettingsDep) -> str:
     """The `sub` of the request's token.
 
     Raises:
@@ -47,6 +48,7 @@ async def get_subject(credentials: Credentials, settings: SettingsDep) -> str:
     except jwt.PyJWTError:
         raise _unauthorized("The token is not valid.") from None
     subject: str = claims["sub"]
+    set_principal(request, subject)  # an Idempotency-Key is valid for this subject only
     return subject
 
 

@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from sqlalchemy import select
 
 from app.accounts.models import Account
 from app.auth import Subject
 from app.errors import ForbiddenError
-from app.kit.web import ReadSession, set_principal
+from app.kit.web import ReadSession
 
 
-async def get_account(subject: Subject, session: ReadSession, request: Request) -> Account:
+async def get_account(subject: Subject, session: ReadSession) -> Account:
     """The account of whom the token names.
 
     Raises:
@@ -20,8 +20,6 @@ async def get_account(subject: Subject, session: ReadSession, request: Request) 
     account = await session.scalar(select(Account).where(Account.subject == subject))
     if account is None:
         raise ForbiddenError("You have no account.")
-    # A response that is stored for an Idempotency-Key is repeated to this account alone.
-    set_principal(request, account.subject)
     return account
 
 
