@@ -84,7 +84,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneWork
     return OneWorkerPerProject(config, log)
 
 
-collect_ignore = ["living"]
+collect_ignore = ["living", "owner"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

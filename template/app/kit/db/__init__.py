@@ -6,6 +6,7 @@ from app.kit.db.base import (
     BigInt,
     Blob,
     Money,
+    Timestamps,
     UTCDateTime,
     utc_now,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Page",
     "PageQuery",
     "ReadOnlySessionError",
+    "Timestamps",
     "TransactionControlError",
     "UTCDateTime",
     "classify",

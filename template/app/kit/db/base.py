@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
+import sqlalchemy
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
@@ -14,14 +16,21 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    event,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+# The names of the members as text. A type of the database's own, as PostgreSQL and MySQL have it,
+# takes a migration for each new member, and Alembic neither adds members nor drops the type.
+ENUM = sqlalchemy.Enum(Enum, native_enum=False, length=50)
 
 
 class Base(DeclarativeBase):
     """Its metadata names every constraint, so that a migration can alter or drop it later."""
+
+    type_annotation_map = {Enum: ENUM, Literal: ENUM}  # noqa: RUF012  (typed by SQLAlchemy)
 
     metadata = MetaData(
         naming_convention={
@@ -32,6 +41,15 @@ class Base(DeclarativeBase):
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         }
     )
+
+
+@event.listens_for(Base, "instrument_class", propagate=True)
+def _load_generated_values(mapper: Mapper[Any], model: type) -> None:
+    # What the database sets at an INSERT or UPDATE comes back with that statement, or by one more
+    # on MySQL. Otherwise it would be loaded when it is read, which an async session cannot do. By
+    # an event, because a model with `__mapper_args__` of its own does not inherit those of `Base`.
+    if mapper.eager_defaults == "auto":
+        mapper.eager_defaults = True
 
 
 # SQLite generates ids only for a column that is declared INTEGER, which has 64 bits there, too.
@@ -98,6 +116,19 @@ class UTCDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Timestamps:
+    """A mixin for models: when a row was created, and when it was last changed through the model.
+
+    An UPDATE that bypasses it, by plain SQL, has to set `updated_at` itself.
+    """
+
+    # In the table after the columns of the model.
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now, sort_order=1)
+    updated_at: Mapped[datetime] = mapped_column(
+        UTCDateTime, insert_default=utc_now, onupdate=utc_now, sort_order=1
+    )
 
 
 class Money(TypeDecorator[Decimal]):

@@ -5,6 +5,7 @@ from app.kit.web.dependencies import DatabaseDep, get_database, get_settings
 from app.kit.web.fields import (
     STORABLE,
     Amount,
+    AwareDatetime,
     Balance,
     Id,
     Money,
@@ -22,6 +23,7 @@ __all__ = [
     "CREATED",
     "STORABLE",
     "Amount",
+    "AwareDatetime",
     "Balance",
     "DatabaseDep",
     "DomainError",

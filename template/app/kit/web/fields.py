@@ -1,9 +1,11 @@
 """Types for the fields of requests and answers, which every database can store."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
 
 CENT = Decimal("0.01")
@@ -17,6 +19,17 @@ def _check_storable(value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair is not text") from None
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        value = datetime.max
+    # asyncpg takes the first and the last moment of the calendar for infinity.
+    if value.replace(tzinfo=None) in (datetime.min, datetime.max):
+        raise ValueError("in UTC, the time is outside the years 1 to 9999")
     return value
 
 
@@ -60,6 +73,8 @@ Id = Annotated[int, Field(ge=-(2**63), lt=2**63), WithJsonSchema(INT64)]
 StrictId = Annotated[Id, Strict()]
 STORABLE = AfterValidator(_check_storable)
 Text = Annotated[str, STORABLE]
+# A point in time for a `UTCDateTime` column: refused without an offset, and converted to UTC.
+AwareDatetime = Annotated[pydantic.AwareDatetime, AfterValidator(_to_utc)]
 Price = Annotated[Decimal, *_amount(12, zero=True)]
 Balance = Annotated[Decimal, *_amount(14, zero=True)]
 Amount = Annotated[Decimal, *_amount(14, zero=False)]

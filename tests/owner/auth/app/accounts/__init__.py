@@ -1,0 +1,1 @@
+"""Accounts: who sends a request, by a bearer token, and what they may do."""

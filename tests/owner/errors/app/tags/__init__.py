@@ -1,0 +1,1 @@
+"""Tags, some of which nobody may delete."""

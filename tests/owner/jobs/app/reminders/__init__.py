@@ -1,0 +1,1 @@
+"""Reminders, which a job deletes when they are old."""

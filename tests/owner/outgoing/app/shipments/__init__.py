@@ -1,0 +1,1 @@
+"""Shipments, whose price another service knows."""

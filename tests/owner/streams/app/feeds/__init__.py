@@ -1,0 +1,1 @@
+"""Feeds: messages, as a stream and over a WebSocket."""

@@ -1,0 +1,1 @@
+"""Attachments: small files, kept in the database."""
