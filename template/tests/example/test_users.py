@@ -1,5 +1,6 @@
 """Users: created, read, changed and deleted, with names that are theirs alone."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -165,3 +166,19 @@ async def test_absent_user_is_404(client: AsyncClient) -> None:
     url = f"{URL}/{ABSENT}"
     for response in (client.get(url), client.patch(url, json=ADA), client.delete(url)):
         assert_problem(await response, 404)
+
+
+async def test_change_that_loses_against_a_deletion_is_404(live_client: AsyncClient) -> None:
+    for number in range(5):
+        user = await create_user(live_client)
+        path = f"{API}/users/{user['id']}"
+
+        responses = await asyncio.gather(
+            *(live_client.patch(path, json={"username": f"changed {number}"}) for _ in range(4)),
+            *(live_client.delete(path) for _ in range(4)),
+            *(live_client.patch(path, json={"username": f"again {number}"}) for _ in range(4)),
+        )
+
+        changes = [*responses[:4], *responses[8:]]
+        assert {response.status_code for response in changes} <= {200, 404}
+        assert sorted(response.status_code for response in responses[4:8]) == [204, 404, 404, 404]

@@ -209,6 +209,25 @@ async def test_error_of_an_owner_is_not_taken_for_a_lost_database(
     assert calls == [1, 1]
 
 
+async def test_row_that_vanished_meanwhile_is_read_again(
+    live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    await add_probes(live_probe_database, "vanishing")
+    attempts: list[Any] = []
+
+    @add_route(live_probe_app, "PATCH")
+    async def change(session: WriteSession) -> None:
+        attempts.append(session)
+        probe = (await session.scalars(select(Probe))).one()
+        if len(attempts) == 1:
+            # As another request would, which cannot where writers take turns.
+            await session.execute(text("DELETE FROM probes"))
+        probe.count = 1
+
+    assert (await live_probe_client.patch("/change")).status_code == 200
+    assert len(attempts) == 2
+
+
 # What a retry shares with the attempt before: nothing
 
 

@@ -74,7 +74,7 @@ async def update_item(session: AsyncSession, item_id: int, **changes: Any) -> It
     Raises:
         NotFoundError: There is none with this id.
     """
-    item = await get_item(session, item_id)
+    item = await _lock_item(session, item_id)
     for name, value in changes.items():
         setattr(item, name, value)
     await session.flush()
@@ -87,5 +87,13 @@ async def delete_item(session: AsyncSession, item_id: int) -> None:
     Raises:
         NotFoundError: There is none with this id.
     """
-    await session.delete(await get_item(session, item_id))
+    await session.delete(await _lock_item(session, item_id))
     await session.flush()
+
+
+async def _lock_item(session: AsyncSession, item_id: int) -> Item:
+    # Who changes or deletes it at the same time waits, and then sees what became of it.
+    item = await session.get(Item, item_id, with_for_update=True)
+    if item is None:
+        raise NotFoundError("item", item_id)
+    return item

@@ -52,7 +52,7 @@ async def update_user(session: AsyncSession, user_id: int, **changes: Any) -> Us
     Raises:
         NotFoundError: There is none with this id.
     """
-    user = await get_user(session, user_id)
+    user = await _lock_user(session, user_id)
     for name, value in changes.items():
         setattr(user, name, value)
     await session.flush()
@@ -65,6 +65,13 @@ async def delete_user(session: AsyncSession, user_id: int) -> None:
     Raises:
         NotFoundError: There is none with this id.
     """
-    user = await get_user(session, user_id)
-    await session.delete(user)
+    await session.delete(await _lock_user(session, user_id))
     await session.flush()
+
+
+async def _lock_user(session: AsyncSession, user_id: int) -> User:
+    # Who changes or deletes it at the same time waits, and then sees what became of it.
+    user = await session.get(User, user_id, with_for_update=True)
+    if user is None:
+        raise NotFoundError("user", user_id)
+    return user

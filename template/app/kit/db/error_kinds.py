@@ -14,6 +14,10 @@ class ErrorKind(Enum):
     """A value does not fit its column or breaks a rule of the schema."""
     SERIALIZATION = auto()
     """The transaction lost against another one; run again as a whole, it will pass."""
+    VANISHED = auto()
+    """A row that was to be changed was deleted by another transaction meanwhile."""
+    STALE = auto()
+    """A row that was to be changed has another version by now (`version_id_col`)."""
     DISCONNECTED = auto()
     """The connection was lost or could not be made."""
     UNAVAILABLE = auto()
@@ -30,4 +34,4 @@ class ErrorKind(Enum):
     @property
     def retryable(self) -> bool:
         """Whether a transaction that was not committed may be run again as a whole."""
-        return self in (ErrorKind.SERIALIZATION, ErrorKind.DISCONNECTED)
+        return self in (ErrorKind.SERIALIZATION, ErrorKind.VANISHED, ErrorKind.DISCONNECTED)

@@ -1,10 +1,14 @@
 """From an exception to its kind, wherever in the chain of causes the driver's error is."""
 
+import re
 from collections.abc import Iterator
 
+from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
 
+from app.kit.db.base import Base
 from app.kit.db.error_codes import classify_driver_error, violated_columns
 from app.kit.db.error_kinds import ErrorKind
 
@@ -35,6 +39,8 @@ def classify(error: BaseException) -> ErrorKind | None:
             return ErrorKind.RESOURCE_EXHAUSTED
         if isinstance(cause, DatabaseUnavailableError):
             return ErrorKind.DISCONNECTED
+        if isinstance(cause, StaleDataError):
+            return ErrorKind.STALE if _is_versioned(cause) else ErrorKind.VANISHED
         from_database = from_database or isinstance(cause, SQLAlchemyError)
         if isinstance(cause, NOT_OF_A_DRIVER) and not from_database:
             continue
@@ -59,6 +65,16 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.orig if isinstance(cause, DBAPIError) and cause.orig else cause.__cause__
+
+
+def _is_versioned(error: StaleDataError) -> bool:
+    # SQLAlchemy says it of the table alone.
+    match = re.search(r"on table '(?:.+\.)?(.+?)'", str(error))
+    return match is not None and any(
+        mapper.version_id_col is not None
+        for mapper in Base.registry.mappers
+        if isinstance(mapper.local_table, Table) and mapper.local_table.name == match[1]
+    )
 
 
 def _is_disconnect(error: BaseException) -> bool:

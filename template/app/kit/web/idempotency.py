@@ -27,12 +27,12 @@ CREDENTIALS = ("authorization", "x-api-key", "cookie")
 PRINCIPAL = "principal"
 
 
-def set_principal(request: Request, principal: str) -> None:
+def set_principal(request: Request, principal: object) -> None:
     """Say on whose behalf a request is made; authentication calls it.
 
     Without it, the credentials that were sent decide to whom a response is replayed.
     """
-    setattr(request.state, PRINCIPAL, principal)
+    setattr(request.state, PRINCIPAL, str(principal))
 
 
 def key_of(request: Request) -> str | None:

@@ -43,6 +43,8 @@ BY_KIND: dict[ErrorKind, tuple[int, str]] = {
     ErrorKind.FOREIGN_KEY: (409, "It refers to something that does not exist, or is referred to."),
     ErrorKind.INVALID: (422, "A value is out of range or breaks a rule of the data."),
     ErrorKind.SERIALIZATION: (503, "Too many requests change the same data. Try again."),
+    ErrorKind.VANISHED: (404, "It was deleted by another request."),
+    ErrorKind.STALE: (409, "It was changed by another request."),
     ErrorKind.DISCONNECTED: (503, "The database is away. Try again."),
     ErrorKind.UNAVAILABLE: (503, "The database is out of order."),
     ErrorKind.RESOURCE_EXHAUSTED: (503, "The database is busy. Try again."),
