@@ -2,9 +2,9 @@
 
 
 class DomainError(Exception):
-    """A rule of the domain is broken; its message is the `detail` of the response.
+    """A rule of the domain is broken; the message is the `detail` of the response.
 
-    A subclass says with which HTTP status clients are answered.
+    A subclass sets the HTTP status of the response.
     """
 
     status: int = 400

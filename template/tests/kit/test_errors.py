@@ -3,16 +3,20 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, HTTPException
 from httpx2 import ASGITransport, AsyncClient, Response
-from sqlalchemy import select, text
+from sqlalchemy import MetaData, select, text
 
+from app.kit.application import build_app, load_app
 from app.kit.db.database import Database
 from app.kit.db.sessions import ReadOnlySessionError
+from app.kit.errors import DomainError
+from app.kit.settings import KitSettings as Settings
 from app.kit.web.transaction import ReadSession, WriteSession
 from tests.kit.application import create_app, make_settings, running_app
 from tests.kit.clients import client_of
@@ -45,7 +49,7 @@ async def test_wrong_method_is_405(client: AsyncClient) -> None:
     response = await client.delete("/health/live")
 
     assert_problem(response, 405)
-    assert response.headers["Allow"] == "GET"
+    assert response.headers["Allow"] == "GET, HEAD"
 
 
 async def test_absent_row_is_404(probe_client: AsyncClient) -> None:
@@ -210,6 +214,71 @@ async def test_session_for_reading_that_writes_is_a_bug(live_probe_app: FastAPI)
     async with client_of(live_probe_app) as client:
         with pytest.raises(ReadOnlySessionError, match="ReadSession"):
             await client.post("/write_anyway")
+
+
+class TeapotError(DomainError):
+    """A domain error with a status of its own."""
+
+    status = 418
+
+
+async def test_statuses_of_all_kinds_are_answered(live_probe_app: FastAPI) -> None:
+    @add_route(live_probe_app, "GET")
+    async def raise_status(status: int) -> None:
+        raise HTTPException(status, headers={"ETag": '"5"'})
+
+    @add_route(live_probe_app, "GET")
+    async def raise_domain_error() -> None:
+        raise TeapotError("It is short and stout.")
+
+    async with client_of(live_probe_app) as client:
+        for status in (204, 304):
+            response = await client.get(f"/raise_status?status={status}")
+            assert (response.status_code, response.content) == (status, b"")
+            assert response.headers["ETag"] == '"5"'
+        for status in (418, 499, 529, 599):
+            assert_problem(await client.get(f"/raise_status?status={status}"), status)
+        body = assert_problem(await client.get("/raise_domain_error"), 418)
+
+    assert body["detail"] == "It is short and stout."
+
+
+async def test_detail_that_is_an_object_becomes_members_of_the_problem(
+    live_probe_app: FastAPI,
+) -> None:
+    detail = {"detail": "Too poor.", "balance": 30, "since": date(2026, 1, 2), "status": 7}
+
+    @add_route(live_probe_app)
+    async def refuse_payment() -> None:
+        raise HTTPException(402, detail)
+
+    async with client_of(live_probe_app) as client:
+        body = assert_problem(await client.post("/refuse_payment"), 402)
+
+    assert (body["detail"], body["balance"], body["since"]) == ("Too poor.", 30, "2026-01-02")
+
+
+async def test_validation_errors_are_bounded_in_number_and_size(live_probe_app: FastAPI) -> None:
+    @add_route(live_probe_app)
+    async def sum_up(numbers: dict[str, list[int]]) -> None: ...
+
+    body = json.dumps({"k" * 1_000_000: ["x"] * 200, "\ud800": ["x"]})
+    async with client_of(live_probe_app) as client:
+        response = await client.post("/sum_up", content=body, headers=JSON)
+
+    assert len(assert_problem(response, 422)["errors"]) == 100
+    assert len(response.content) < 50_000
+
+
+def test_endpoints_of_one_name_are_refused_at_start_up() -> None:
+    def create_app(settings: Settings) -> FastAPI:
+        routers = APIRouter(), APIRouter()
+        for number, router in enumerate(routers):
+            router.add_api_route(f"/{number}", lambda: None, name="get_thing")
+        return build_app(settings, routers=routers, metadata=MetaData())
+
+    with pytest.raises(SystemExit, match="Two endpoints are named get_thing, in tests"):
+        load_app(create_app, Settings)
 
 
 async def test_openapi_document_suits_generators(client: AsyncClient) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from httpx2 import AsyncClient
+from httpx2 import AsyncClient, Response
 from sqlalchemy import MetaData, text
 
 from app.kit.db.engine import create_engine
@@ -44,6 +44,19 @@ async def test_service_is_alive_when_the_database_is_well(client: AsyncClient) -
     response = await client.get("/health/live")
 
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_head_is_answered_like_get(client: AsyncClient, path: str) -> None:
+    response = await client.head(path)
+
+    assert response.status_code == 200
+    assert response.headers == {**(await client.get(path)).headers, **id_of(response)}
+
+
+def id_of(response: Response) -> dict[str, str]:
+    """The header in which any two responses differ."""
+    return {"x-request-id": response.headers["x-request-id"]}
 
 
 async def test_service_starts_lives_and_is_unready_without_a_database(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The figures at /metrics: true, bounded in number, and those of all workers."""
+"""The metrics at /metrics: true, bounded in number, and those of all workers."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ async def test_connections_in_use_are_shown(live_app: FastAPI) -> None:
     assert during["db_pool_open", "write"] >= 1
 
 
-async def test_repeated_transactions_are_counted(live_app: FastAPI) -> None:
+async def test_retried_transactions_are_counted(live_app: FastAPI) -> None:
     attempts = 0
 
     async def work(unit: UnitOfWork) -> None:
@@ -98,16 +98,16 @@ async def test_repeated_transactions_are_counted(live_app: FastAPI) -> None:
         again = await scrape(client)
 
     assert attempts == 2
-    assert samples["db_transactions_repeated_total", "disconnected"] == 1
-    assert again["db_transactions_repeated_total", "disconnected"] == 1
-    assert samples["db_outcomes_unknown_total",] == 0
+    assert samples["db_transaction_retries_total", "disconnected"] == 1
+    assert again["db_transaction_retries_total", "disconnected"] == 1
+    assert samples["db_ambiguous_commits_total",] == 0
 
 
-def test_figures_are_no_part_of_the_interface(shared_app: FastAPI) -> None:
+def test_metrics_are_not_in_the_openapi_document(shared_app: FastAPI) -> None:
     assert "/metrics" not in shared_app.openapi()["paths"]
 
 
-async def test_any_worker_tells_of_all(own_url: str, tmp_path: Path) -> None:
+async def test_any_worker_reports_all_workers(own_url: str, tmp_path: Path) -> None:
     port = free_port()
     process = await start(
         tmp_path,
@@ -143,18 +143,18 @@ async def test_any_worker_tells_of_all(own_url: str, tmp_path: Path) -> None:
 
 
 def workers_in(folder: Path) -> set[str]:
-    """The workers that share their figures."""
+    """The workers that share their metrics."""
     files = folder.glob("metrics-*/gauge_livesum_*.db")
     return {file.stem.rpartition("_")[2] for file in files}
 
 
-async def test_dashboard_shows_all_figures_of_the_service(live_client: AsyncClient) -> None:
-    told = text_string_to_metric_families((await live_client.get("/metrics")).text)
+async def test_dashboard_shows_all_metrics_of_the_service(live_client: AsyncClient) -> None:
+    families = text_string_to_metric_families((await live_client.get("/metrics")).text)
     endings = {"counter": "_total", "histogram": "_bucket"}
-    figures = {family.name + endings.get(family.type, "") for family in told}
+    names = {family.name + endings.get(family.type, "") for family in families}
 
     dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     shown = {name for expression in asked for name in re.findall(r"(?:http|db)_\w+", expression)}
 
-    assert shown == {name for name in figures if name.startswith(("http_", "db_"))}
+    assert shown == {name for name in names if name.startswith(("http_", "db_"))}

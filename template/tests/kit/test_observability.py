@@ -1,24 +1,32 @@
-"""What the logs tell: one line for each request, an id to find all others by, and no secrets."""
+"""The log: one line for each request, an id to find all others by, and no secrets."""
 
+import asyncio
 import json
 import logging
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, FastAPI
 from httpx2 import ASGITransport, AsyncClient
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.answers import DEFAULT_URL
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.observability.access_log import request_id
+from app.kit.observability.logs import JSONFormatter, RemoveQuery, TextFormatter, logging_config
+from app.kit.observability.tracebacks import WITHHELD
 from app.kit.web.transaction import WriteSession
 from tests.kit import probe
-from tests.kit.application import make_settings, running_app
+from tests.kit.application import create_app, make_settings, running_app
 from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
+from tests.kit.probe import Probe
 from tests.kit.server_runs import COMMANDS, SECRET, ServerRun
 
 
@@ -135,9 +143,143 @@ async def test_database_error_of_no_known_kind_is_logged_without_its_values(
 
     assert response.status_code == 500
     assert response.headers.get_list("x-request-id") == [response.json()["request_id"]]
-    assert "IntegrityError from Exception" in caplog.text
+    assert f"sqlalchemy.exc.IntegrityError: {WITHHELD}" in caplog.text
     assert "in meet_a_new_error" in caplog.text
     assert SECRET not in caplog.text
+
+
+class Account(BaseModel):
+    """A response."""
+
+    balance: int
+
+
+class DatabaseError(Exception):
+    """An error that a driver raises."""
+
+
+async def fail_to_store() -> None:
+    cause = DatabaseError(f"DETAIL: Key ({SECRET}) exists")
+    raise IntegrityError("INSERT", None, cause) from cause
+
+
+async def raise_from_database_error() -> None:
+    try:
+        await fail_to_store()
+    except IntegrityError as error:
+        raise LookupError("not stored") from error
+
+
+async def raise_in_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail_to_store())
+
+
+async def raise_in_background(background: BackgroundTasks) -> None:
+    background.add_task(fail_to_store)
+
+
+async def raise_drivers_error() -> None:
+    raise DatabaseError(SECRET)
+
+
+async def return_password() -> Account:
+    return {"password": SECRET}  # type: ignore[return-value]
+
+
+async def validate_password() -> None:
+    Account.model_validate({"balance": SECRET})
+
+
+async def misuse_session() -> None:
+    row = Probe(id=1, name=SECRET)
+    AsyncSession().add(row)
+    AsyncSession().add(row)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        (raise_from_database_error, f"sqlalchemy.exc.IntegrityError: {WITHHELD}"),
+        (raise_from_database_error, "LookupError: not stored"),
+        (raise_in_task_group, f"sqlalchemy.exc.IntegrityError: {WITHHELD}"),
+        (raise_in_background, f"sqlalchemy.exc.IntegrityError: {WITHHELD}"),
+        (raise_drivers_error, f"DatabaseError: {WITHHELD}"),
+        (return_password, "ResponseValidationError: response.balance: missing"),
+        (validate_password, "ValidationError: balance: int_parsing"),
+        (misuse_session, "is already attached to session"),
+    ],
+)
+async def test_traceback_shows_no_values_but_what_libraries_say(
+    migrated_url: str, endpoint: Any, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(make_settings(migrated_url))
+    app.add_api_route("/fail", endpoint)
+
+    async with client_of(app) as client:
+        try:
+            await client.get("/fail")
+        except Exception as error:
+            # This is what servers do.
+            logging.getLogger("uvicorn.error").exception("failed", exc_info=error)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+
+    for formatter in (JSONFormatter(), TextFormatter()):
+        [line] = map(formatter.format, errors)
+        assert shown in line
+        assert SECRET not in line
+
+
+def test_traceback_in_development_shows_all() -> None:
+    record = logging.makeLogRecord({})
+    try:
+        raise DatabaseError("no such column")
+    except DatabaseError as error:
+        record.exc_info = (type(error), error, error.__traceback__)
+
+    assert "DatabaseError: no such column" in TextFormatter(withhold=False).format(record)
+
+
+def test_extra_becomes_fields_of_the_line() -> None:
+    extra = {"n": 5, "when": date(2026, 1, 2), "what": object(), "x": {"y": float("inf")}}
+    record = logging.makeLogRecord({"name": "app", "msg": "%s é", "args": ("a",), **extra})
+
+    line = json.loads(JSONFormatter().format(record))
+
+    assert (line["logger"], line["message"], line["n"]) == ("app", "a é", 5)
+    assert (line["when"], line["x"]) == ("2026-01-02", {"y": "Infinity"})
+    assert line["what"].startswith("<object object")
+    assert line.keys() == {"time", "level", "logger", "message", *extra}
+
+
+@pytest.mark.parametrize("value", ["\ud800", b"\xff"])
+def test_line_is_written_whatever_is_in_it(value: object) -> None:
+    record = logging.makeLogRecord({"name": "app", "msg": "%s", "args": (value,), "extra": value})
+
+    assert json.loads(JSONFormatter().format(record))["logger"] == "app"
+
+
+def test_query_of_a_websocket_is_not_logged() -> None:
+    config = logging_config(make_settings(str(DEFAULT_URL)))
+    args = ("127.0.0.1:5", f"/events?access_token={SECRET}", 403)
+    record = logging.makeLogRecord({"msg": '%s - "WebSocket %s" %d', "args": args})
+
+    assert config["loggers"]["uvicorn.error"]["filters"] == ["remove_query"]
+    assert RemoveQuery().filter(record)
+    assert record.getMessage() == '127.0.0.1:5 - "WebSocket /events" 403'
+
+
+async def test_router_under_two_prefixes_is_logged_by_its_route(
+    live_app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    for prefix in ("/one", "/two/{name}"):
+        live_app.include_router(probe.router, prefix=prefix)
+    async with client_of(live_app) as client:
+        await client.get("/one/probes/x")
+        await client.get("/two/a/probes/y")
+
+    routes = [line["route"] for line in access_lines(caplog)]
+    assert routes == ["/one/probes/{probe_id}", "/two/{name}/probes/{probe_id}"]
 
 
 def logged(output: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Requests that take too long are answered in time; what nobody waits for is not done."""
+"""Requests have a deadline, and what nobody waits for is cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,9 +8,22 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.kit.middleware.body_limit import BodyLimitMiddleware
-from app.kit.middleware.request_timeout import RequestTimeoutMiddleware
+from app.kit.answers import DEFAULT_URL
+from app.kit.middleware.requests import RequestMiddleware
+from app.kit.middleware.shutdown import Shutdown
+from app.kit.observability.access_log import ResponseRecord
+from tests.kit.fixtures import make_settings
 from tests.kit.waiting import Stopwatch, advance_clock
+
+
+def limited(app: ASGIApp, request_timeout: float, body_timeout: float = 600) -> RequestMiddleware:
+    """The layer with these limits around an application."""
+    settings = make_settings(
+        str(DEFAULT_URL), request_timeout=request_timeout, body_timeout=body_timeout
+    )
+    layer = RequestMiddleware(settings, Shutdown(0), lambda app: app)
+    layer.around(app)
+    return layer
 
 
 class Exchange:
@@ -60,12 +73,13 @@ async def test_request_that_takes_too_long_is_answered_before_its_cleanup() -> N
         finally:
             await may_clean_up.wait()
 
-    exchange = Exchange(RequestTimeoutMiddleware(hang, 0.1))
+    exchange = Exchange(limited(hang, 0.1))
     with Stopwatch() as watch:
         async with asyncio.timeout(60):
             await exchange.answered.wait()
 
     assert exchange.status == 504
+    assert b"check whether it took effect" in exchange.messages[1]["body"]
     assert watch.seconds < 0.3
     assert not exchange.task.done()
     may_clean_up.set()
@@ -84,7 +98,7 @@ async def test_what_fails_after_its_end_is_no_second_answer() -> None:
         except asyncio.CancelledError:
             raise RuntimeError("a bug") from None
 
-    exchange = Exchange(RequestTimeoutMiddleware(fail_when_told_to_end, 0.05))
+    exchange = Exchange(limited(fail_when_told_to_end, 0.05))
     await exchange.task
 
     assert exchange.status == 504
@@ -104,7 +118,7 @@ async def test_answer_that_cannot_be_sent_is_no_traceback(
         async def _send(self, message: Message) -> None:
             raise RuntimeError("the handler is closed")
 
-    await ClosedTransport(RequestTimeoutMiddleware(answer, 30)).task
+    await ClosedTransport(limited(answer, 30)).task
 
     assert "RuntimeError" in caplog.text
     assert "what the client sent" not in caplog.text
@@ -119,20 +133,43 @@ async def test_request_whose_client_hung_up_is_ended() -> None:
         finally:
             ended.set()
 
-    exchange = Exchange(RequestTimeoutMiddleware(hang, 30))
+    records: list[ResponseRecord] = []
+    layer = limited(hang, 30)
+    layer.observers.append(records.append)
+    exchange = Exchange(layer)
     exchange.disconnected.set()
     async with asyncio.timeout(5):
         await ended.wait()
     await exchange.task
 
     assert exchange.messages == []
+    assert [record.status for record in records] == [499]
+    assert layer.in_flight == 0
+
+
+async def test_body_that_its_client_left_unfinished_is_counted_as_499() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    records: list[ResponseRecord] = []
+    layer = limited(app, 30)
+    layer.observers.append(records.append)
+    exchange = Exchange(layer, body=(b"{",))
+    exchange.disconnected.set()
+    await exchange.task
+
+    assert exchange.messages == []
+    assert [record.status for record in records] == [499]
 
 
 async def test_server_may_cancel_a_request_at_any_time() -> None:
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(60)
 
-    exchange = Exchange(RequestTimeoutMiddleware(hang, 30))
+    exchange = Exchange(limited(hang, 30))
     await asyncio.sleep(0)
     exchange.task.cancel()
 
@@ -150,7 +187,7 @@ def test_answer_that_has_begun_may_take_any_time() -> None:
         await StreamingResponse(parts())(scope, receive, send)
 
     async def main() -> Exchange:
-        exchange = Exchange(RequestTimeoutMiddleware(stream, 30))
+        exchange = Exchange(limited(stream, 30))
         await exchange.task
         return exchange
 
@@ -168,7 +205,7 @@ def test_time_of_the_body_does_not_count(seconds: float, status: int) -> None:
         await send({"type": "http.response.body"})
 
     async def main() -> Exchange:
-        exchange = Exchange(RequestTimeoutMiddleware(read, 30), body=(b"a", b"b", b"c"))
+        exchange = Exchange(limited(read, 30), body=(b"a", b"b", b"c"))
         await exchange.task
         return exchange
 
@@ -182,7 +219,7 @@ async def test_body_that_does_not_arrive_in_time_is_408() -> None:
     async def read(request: Request) -> int:
         return len(await request.body())
 
-    exchange = Exchange(BodyLimitMiddleware(app, max_bytes=1000, seconds=0.1), body=(b"{",))
+    exchange = Exchange(limited(app, 30, 0.1), body=(b"{",))
     await exchange.task
 
     assert exchange.status == 408

@@ -1,4 +1,4 @@
-"""What the workers of one server share, so that any of them can tell the figures of all.
+"""What the workers of one server share, so that any of them can report the metrics of all.
 
 https://prometheus.github.io/client_python/multiprocess/
 """
@@ -16,7 +16,7 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def share_metrics() -> None:
-    """Make the folder of figures for workers that are to be started; it ends with this process."""
+    """Make the folder of metrics for workers to be started; it is deleted with this process."""
     folder = tempfile.mkdtemp(prefix="metrics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[VARIABLE] = folder
@@ -28,7 +28,7 @@ def shares_metrics() -> bool:
 
 
 def forget_dead_workers() -> None:
-    """Have what died workers had in use count no longer; the server started others for them."""
+    """Drop the gauges of workers that died; the server started others for them."""
     for file in Path(os.environ[VARIABLE]).glob("gauge_live*_*.db"):
         number = int(file.stem.rpartition("_")[2])
         try:

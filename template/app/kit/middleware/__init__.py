@@ -1,26 +1,51 @@
-"""What stands around the whole application, errors and the owner's middleware included."""
+"""What surrounds the application. A request passes, from the outside in:
+
+1. `RequestMiddleware`: request id, access log and metrics, Host check, deadlines, disconnected
+   clients, and the headers that every response carries, whatever made it;
+2. Starlette's `CORSMiddleware`, if CORS_ORIGINS is set;
+3. Starlette's `ServerErrorMiddleware`: what nobody handled becomes a 500;
+4. FastAPI's body limit, MAX_BODY_BYTES; `max_body_size=...` of a route or router replaces it;
+5. the error handlers, for what your own middleware raises;
+6. your own middleware, `app.add_middleware(...)`: the one added last comes first;
+7. the error handlers again, and the routes.
+"""
+
+from functools import partial
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from app.kit.middleware.body_limit import BodyLimitMiddleware
-from app.kit.middleware.drain import ConnectionDrainMiddleware, Shutdown
-from app.kit.middleware.request_timeout import RequestTimeoutMiddleware
-from app.kit.middleware.security_headers import SecurityHeadersMiddleware
-from app.kit.observability.access_log import AccessLogMiddleware
+from app.kit.middleware.requests import RequestMiddleware
+from app.kit.middleware.shutdown import Shutdown
 from app.kit.settings import KitSettings
+
+# What scripts of other origins may read, besides the headers that they always may.
+EXPOSED_HEADERS = ("X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed")
 
 
 def install(app: FastAPI, settings: KitSettings) -> None:
-    """Put the layers around an application, whatever middleware is added to it later."""
+    """Surround an application, whatever middleware is added to it later."""
+    cors = partial(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
     app.state.shutdown = Shutdown(settings.shutdown_delay)
+    app.state.requests = RequestMiddleware(
+        settings, app.state.shutdown, cors if settings.cors_origins else lambda app: app
+    )
     build = app.build_middleware_stack
 
     def build_middleware_stack() -> ASGIApp:
-        inner = BodyLimitMiddleware(build(), settings.max_body_bytes, settings.body_timeout)
-        timed = RequestTimeoutMiddleware(inner, settings.request_timeout)
-        secured = SecurityHeadersMiddleware(timed)
-        drained = ConnectionDrainMiddleware(secured, app.state.shutdown)
-        return AccessLogMiddleware(drained)
+        if app.user_middleware:
+            handlers = {**app.exception_handlers}
+            del handlers[Exception]
+            app.user_middleware.insert(0, Middleware(ExceptionMiddleware, handlers=handlers))
+        return app.state.requests.around(build())  # type: ignore[no-any-return]
 
     app.build_middleware_stack = build_middleware_stack  # type: ignore[method-assign]

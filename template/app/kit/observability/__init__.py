@@ -1,1 +1,1 @@
-"""What the process tells about itself while it runs."""
+"""What the process reports about itself while it runs."""

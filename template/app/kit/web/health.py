@@ -1,4 +1,4 @@
-"""Liveness and readiness, for whoever starts, watches and routes to this process."""
+"""Liveness and readiness, for what starts this process, watches it and routes requests to it."""
 
 from typing import Literal
 
@@ -24,12 +24,14 @@ class Readiness(BaseModel):
 
 
 @router.get("/live")
+@router.head("/live", include_in_schema=False)
 async def get_liveness() -> Liveness:
     """Whether the process runs; says nothing about the database."""
     return Liveness()
 
 
 @router.get("/ready", responses={503: {"model": Readiness}})
+@router.head("/ready", include_in_schema=False)
 async def get_readiness(request: Request, response: Response) -> Readiness:
     """Whether the service can do its work, within two seconds."""
     if request.app.state.shutdown.announced:

@@ -1,4 +1,4 @@
-"""The `Location` of what a request created."""
+"""The `Location` header of what a request created."""
 
 from typing import Any
 
@@ -18,6 +18,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 
 
 def set_location(request: Request, response: Response, endpoint: str, **parameters: Any) -> None:
-    """Point to the endpoint, by its name, that gives what was created."""
+    """Point to what was created, by the name of the endpoint that returns it."""
     path = request.app.url_path_for(endpoint, **parameters)
     response.headers["Location"] = request.scope.get("root_path", "") + path

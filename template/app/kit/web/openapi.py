@@ -1,11 +1,9 @@
-"""The OpenAPI document, of which clients are generated.
+"""The OpenAPI document, from which clients are generated.
 
 The framework writes most of it from signatures and models. This adds what those do not say: which
-errors a route may answer, and headers that are the same everywhere.
+errors an operation may respond with, and headers that are the same everywhere.
 """
 
-from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,27 +12,44 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from app.kit.web import idempotency, problems
 from app.kit.web.transaction import TransactionalRoute, options_of
 
-HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-ID": {
-        "description": "What to search the log for: the id that was sent, or a new one.",
-        "schema": {"type": "string"},
-    },
-    "Retry-After": {
-        "description": "After how many seconds to try again.",
-        "schema": {"type": "integer"},
-    },
-    "Idempotency-Replayed": {
-        "description": "`true`: the answer was given before, to a request with the same key.",
-        "schema": {"type": "string", "enum": ["true"]},
-    },
+
+def _header(description: str, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": schema}
+
+
+HEADERS = {
+    "X-Request-ID": _header("The id to search the log for.", type="string"),
+    "Retry-After": _header("After how many seconds to retry.", type="integer"),
+    "Idempotency-Replayed": _header(
+        "`true`: the response to an earlier request with this key.", type="string", enum=["true"]
+    ),
 }
-IDEMPOTENCY_KEY: dict[str, Any] = {
-    "name": idempotency.HEADER,
-    "in": "header",
-    "description": "Choose a new one for each thing to be done. Repeated with the same key within "
-    "24 hours, it is done once, and the first answer is given again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
+IDEMPOTENCY_KEY = {"name": idempotency.HEADER, "in": "header"} | _header(
+    "Choose a new one for each thing to be done. Retried with the same key within 24 hours, it is "
+    "done once, and the first response is sent again.",
+    **{"type": "string", "minLength": 1, "maxLength": 255},
+)
+
+
+class DuplicateNameError(Exception):
+    """Two endpoints have the same name; the message says which."""
+
+
+def check_names(app: FastAPI) -> None:
+    """Check that no two endpoints have the same name.
+
+    Raises:
+        DuplicateNameError: Clients could not tell the operations apart, nor `Location` the paths.
+    """
+    endpoints: dict[Any, Any] = {}
+    for route in iter_route_contexts(app.routes):
+        first = endpoints.setdefault(route.name, route.endpoint)
+        if route.name is not None and first is not route.endpoint:
+            modules = f"{first.__module__} and {getattr(route.endpoint, '__module__', None)}"
+            raise DuplicateNameError(
+                f"Two endpoints are named {route.name}, in {modules}. Rename one: generated "
+                "clients and Location headers tell operations apart by this name."
+            )
 
 
 def install(app: FastAPI) -> None:
@@ -42,70 +57,54 @@ def install(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _complete(generate(), app)
-        return generate()
+        document = generate()
+        components = document.setdefault("components", {})
+        if "headers" not in components:
+            # The framework would add models of responses that are application/json only.
+            schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.setdefault("schemas", {}).update(schema.pop("$defs"), Problem=schema)
+            components["headers"] = HEADERS
+            components["parameters"] = {idempotency.HEADER: IDEMPOTENCY_KEY}
+            for route in iter_route_contexts(app.routes):
+                path = document["paths"].get(route.path_format, {})
+                for method in path.keys() & {name.lower() for name in route.methods or ()}:
+                    _complete(path[method], method, route)
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(document: dict[str, Any], app: FastAPI) -> None:
-    components = document.setdefault("components", {})
-    # The framework would add models of answers that are application/json only.
-    problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components.setdefault("schemas", {}).update(problem.pop("$defs"), Problem=problem)
-    components["headers"] = HEADERS
-    components["parameters"] = {idempotency.HEADER: IDEMPOTENCY_KEY}
-    for route in iter_route_contexts(app.routes):
-        for operation in _operations(document, route):
-            _complete_operation(operation, route)
-
-
-def _operations(document: dict[str, Any], route: RouteContext) -> Iterator[dict[str, Any]]:
-    path = document["paths"].get(route.path_format, {})
-    return (path[method.lower()] for method in route.methods or () if method.lower() in path)
-
-
-def _complete_operation(operation: dict[str, Any], route: RouteContext) -> None:
-    responses = operation["responses"]
+def _complete(operation: dict[str, Any], method: str, route: RouteContext) -> None:
+    responses: dict[str, Any] = operation["responses"]
     transactional = isinstance(route.original_route, TransactionalRoute)
-    if transactional and _takes_keys(route):
-        parameter = {"$ref": f"#/components/parameters/{idempotency.HEADER}"}
-        operation.setdefault("parameters", []).append(parameter)
-        for status, response in responses.items():
-            if status.startswith("2"):
-                _add_header(response, "Idempotency-Replayed")
-    for status in _errors(operation, route, transactional):
-        description = HTTPStatus(status).phrase
-        responses.setdefault(str(status), {**problems.RESPONSE, "description": description})
-    for status, response in responses.items():
-        _add_header(response, "X-Request-ID")
-        if status in ("503", "504") and transactional:
-            _add_header(response, "Retry-After")
+    idempotent = transactional and _takes_keys(route)
+    if idempotent:
+        key = {"$ref": f"#/components/parameters/{idempotency.HEADER}"}
+        operation.setdefault("parameters", []).append(key)
+    has_body = "requestBody" in operation
+    possible = {
+        404: "{" in (route.path_format or ""),
+        409: transactional and method != "get",
+        413: has_body,
+        422: has_body or "parameters" in operation,
+        503: transactional,
+        504: transactional,
+    }
+    for status in filter(possible.get, possible):
+        response = {**problems.RESPONSE, "description": problems.phrase(status)}
+        responses.setdefault(str(status), response)
+    for code, response in responses.items():
+        present = {
+            "X-Request-ID": True,
+            "Retry-After": transactional and code in ("503", "504"),
+            "Idempotency-Replayed": idempotent and code.startswith("2"),
+        }
+        for name in filter(present.get, present):
+            reference = {"$ref": f"#/components/headers/{name}"}
+            response["headers"] = {**response.get("headers", {}), name: reference}
     operation["responses"] = dict(sorted(responses.items()))
 
 
 def _takes_keys(route: RouteContext) -> bool:
     methods = route.methods or set()
     return methods <= idempotency.METHODS and options_of(route.endpoint).idempotency_key
-
-
-def _errors(operation: dict[str, Any], route: RouteContext, transactional: bool) -> Iterator[int]:
-    """The statuses of errors that a route may answer, besides what goes wrong everywhere."""
-    writes = transactional and route.methods != {"GET"}
-    if "{" in (route.path_format or ""):
-        yield 404
-    if writes:
-        yield 409
-    if "requestBody" in operation:
-        yield 413
-    if operation.get("parameters") or "requestBody" in operation:
-        yield 422
-    if transactional:
-        yield 503
-        yield 504
-
-
-def _add_header(response: dict[str, Any], name: str) -> None:
-    reference = {"$ref": f"#/components/headers/{name}"}
-    response["headers"] = {**response.get("headers", {}), name: reference}

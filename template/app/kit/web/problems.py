@@ -1,18 +1,17 @@
-"""Every error answer of the service: `application/problem+json` (RFC 9457), and who gets which.
+"""Every error response of the service: `application/problem+json` (RFC 9457), and what gets which.
 
-No answer retries what the client sent or what the database said.
+No response quotes what the client sent or what the database said.
 """
 
 import logging
-import traceback
 from collections.abc import Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from fastapi.utils import is_body_allowed_for_status_code
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -23,32 +22,32 @@ from app.kit.db.errors import (
     DatabaseUnavailableError,
     classify,
     conflicting_columns,
-    exception_chain,
 )
 from app.kit.db.keyset import InvalidCursorError
 from app.kit.errors import DomainError
 from app.kit.observability.access_log import request_id, route_template
+from app.kit.observability.tracebacks import format_traceback
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = {"Retry-After": "1"}
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-# A request with 10,000 items may be wrong 20,000 times; nobody reads that.
+# A request with 10,000 items may be wrong 20,000 times, in fields with names of 4 MB each.
 MAX_FIELD_ERRORS = 100
-FAILED = "The service failed; its log tells why."
+MAX_TEXT = 200
+FAILED = "Internal error; the log has the details."
 
 logger = logging.getLogger(__name__)
 
 BY_KIND: dict[ErrorKind, tuple[int, str]] = {
-    ErrorKind.UNIQUE: (409, "It exists already."),
+    ErrorKind.UNIQUE: (409, "Already exists."),
     ErrorKind.FOREIGN_KEY: (409, "It refers to something that does not exist, or is referred to."),
-    ErrorKind.INVALID: (422, "A value is out of range or breaks a rule of the data."),
-    ErrorKind.SERIALIZATION: (503, "Too many requests change the same data. Try again."),
+    ErrorKind.INVALID: (422, "A value is out of range or violates a rule of the data."),
+    ErrorKind.SERIALIZATION: (503, "Too many requests change the same data; retry later."),
     ErrorKind.VANISHED: (404, "It was deleted by another request."),
     ErrorKind.STALE: (409, "It was changed by another request."),
-    ErrorKind.DISCONNECTED: (503, "The database is away. Try again."),
-    ErrorKind.UNAVAILABLE: (503, "The database is out of order."),
-    ErrorKind.RESOURCE_EXHAUSTED: (503, "The database is busy. Try again."),
-    ErrorKind.READ_ONLY: (503, "The database takes no writes at present. Try again."),
+    ErrorKind.DISCONNECTED: (503, "The database is unavailable; retry later."),
+    ErrorKind.UNAVAILABLE: (503, "The database is out of service."),
+    ErrorKind.RESOURCE_EXHAUSTED: (503, "The database is overloaded; retry later."),
+    ErrorKind.READ_ONLY: (503, "The database accepts no writes at present; retry later."),
     ErrorKind.TIMEOUT: (504, "The database took too long."),
     ErrorKind.SCHEMA: (503, "The database lacks a table or column; its migrations have not run."),
 }
@@ -62,7 +61,9 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error answer."""
+    """An error response."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str = "about:blank"
     title: Annotated[str, Field(examples=["Not Found"])]
@@ -72,43 +73,38 @@ class Problem(BaseModel):
     request_id: Annotated[str | None, Field(description="What to search the log for.")] = None
 
 
-class ProblemError(Exception):
-    """Raised by the web layer to answer with a problem."""
+class ProblemError(DomainError):
+    """Raised by the web layer to respond with a problem."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.detail = detail
 
 
 def problem(
-    status: int,
-    detail: str,
-    *,
-    errors: list[FieldError] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """An error answer; 503 and 504 carry `Retry-After`, in seconds."""
-    body = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        errors=errors,
-        request_id=request_id.get(),
-    )
-    return JSONResponse(
-        body.model_dump(exclude_none=True),
-        status,
-        {**(RETRY_AFTER if status in (503, 504) else {}), **(headers or {})},
-        MEDIA_TYPE,
-    )
+    status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+) -> Response:
+    """An error response; `members` are further members of the problem.
+
+    503 and 504 carry `Retry-After`, in seconds. Statuses like 304 have no body.
+    """
+    headers = {**({"Retry-After": "1"} if status in (503, 504) else {}), **(headers or {})}
+    if not is_body_allowed_for_status_code(status):
+        return Response(None, status, headers)
+    members |= {"title": phrase(status), "request_id": request_id.get()}
+    body = Problem(status=status, detail=detail, **members)
+    return Response(body.model_dump_json(exclude_none=True), status, headers, MEDIA_TYPE)
+
+
+def phrase(status: int) -> str:
+    """The name of a status; not every number has one."""
+    return responses.get(status, "Unregistered Status")
 
 
 def install(app: FastAPI) -> None:
-    """Give the application its error answers."""
+    """Have the application respond to errors with problems."""
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(ProblemError, _problem_error)
     app.add_exception_handler(DomainError, _domain_error)
     app.add_exception_handler(InvalidCursorError, _invalid_cursor)
     app.add_exception_handler(AmbiguousCommitError, ambiguous_commit)
@@ -117,12 +113,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unhandled)
 
 
-async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == 405:
         headers["Allow"] = ", ".join(filter(lambda method: _takes(request, method), METHODS))
-    return problem(error.status_code, str(error.detail), headers=headers)
+    # Starlette declares it as text, and FastAPI takes anything.
+    detail: Any = error.detail
+    if not isinstance(detail, Mapping):
+        return problem(status, str(detail) or phrase(status), headers=headers)
+    members = {name: detail[name] for name in detail if name not in Problem.model_fields}
+    return problem(status, str(detail.get("detail", phrase(status))), headers=headers, **members)
 
 
 def _takes(request: Request, method: str) -> bool:
@@ -131,10 +132,10 @@ def _takes(request: Request, method: str) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
-async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldError(field=_field(item), message=_message(item))
+        FieldError(field=_field(item), message=_shorten(item["msg"].removeprefix("Value error, ")))
         for item in error.errors()[:MAX_FIELD_ERRORS]
     ]
     return problem(422, "The request is not valid; `errors` says where.", errors=errors)
@@ -142,45 +143,40 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 
 def _field(item: Mapping[str, Any]) -> str:
     # Broken JSON has no fields: what follows in its location is a position in the text.
-    location = item["loc"][:1] if item["type"] == "json_invalid" else item["loc"]
-    return ".".join(map(str, location))
+    location = item["loc"][:1] if item["type"] == "json_invalid" else item["loc"][:MAX_TEXT]
+    return _shorten(".".join(_shorten(str(part)) for part in location))
 
 
-def _message(item: Mapping[str, Any]) -> str:
-    return str(item["msg"]).removeprefix("Value error, ")
+def _shorten(text: str) -> str:
+    # Half a surrogate pair cannot be sent.
+    return text[:MAX_TEXT].encode(errors="replace").decode()
 
 
-async def _problem_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ProblemError)
-    return problem(error.status, error.detail)
-
-
-async def _domain_error(request: Request, error: Exception) -> JSONResponse:
+async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
     return problem(error.status, str(error))
 
 
-async def _invalid_cursor(request: Request, error: Exception) -> JSONResponse:
+async def _invalid_cursor(request: Request, error: Exception) -> Response:
     return problem(422, str(error))
 
 
-async def ambiguous_commit(request: Request, error: Exception) -> JSONResponse:
-    """The answer to a request of which nobody knows whether it was done."""
+async def ambiguous_commit(request: Request, error: Exception) -> Response:
+    """The response to a request of which nobody knows whether it took effect."""
     _log(request, "lost the connection during COMMIT", ErrorKind.DISCONNECTED)
     return problem(
         503,
-        "The connection to the database was lost during COMMIT: the change may or may not have "
-        "happened. Look, or send an Idempotency-Key and repeat.",
+        "The connection to the database was lost during COMMIT: the change may have taken effect. "
+        "Check whether it did, or send an Idempotency-Key and retry.",
     )
 
 
-async def _database_error(request: Request, error: Exception) -> JSONResponse:
+async def _database_error(request: Request, error: Exception) -> Response:
     kind = classify(error)
     if kind is None:
-        # Not the error itself: the driver's message may quote what was to be stored.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        names = " from ".join(type(cause).__qualname__ for cause in exception_chain(error))
-        logger.error("a database error of no known kind, %s, at\n%s", names, frames)
+        withhold = request.app.state.settings.environment != "dev"
+        trace = format_traceback(error, withhold=withhold)
+        logger.error("database error of an unknown kind:\n%s", trace)
         return problem(500, FAILED)
     status, detail = BY_KIND[kind]
     if status >= 500:
@@ -196,11 +192,11 @@ def _log(request: Request, what: str, kind: ErrorKind) -> None:
     logger.warning("%s %s: %s", operation, what, kind.name, extra=extra)
 
 
-async def _unhandled(request: Request, error: Exception) -> JSONResponse:
+async def _unhandled(request: Request, error: Exception) -> Response:
     return problem(500, FAILED)
 
 
-# For the OpenAPI document: every operation may answer with a problem.
+# For the OpenAPI document: every operation may respond with a problem.
 RESPONSE = {
     "description": "An error",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
