@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -17,34 +16,19 @@ from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import MetaData
 
-from app.kit import {{ "metrics, " if metrics }}middleware
-{% if not read_replica %}
+from app.kit import middleware, parts
 from app.kit.db.database import Database
-{% endif %}
 from app.kit.db.housekeeping import DELETE_EXPIRED_RECORDS
-{% if driver.server %}
-from app.kit.db.pool import Role, pool_size
-{% endif %}
 from app.kit.db.startup import check_settings, prepare_schema
 from app.kit.jobs import PeriodicJob, run_periodically
 from app.kit.observability.logs import configure_logging
-{% if read_replica %}
-from app.kit.replicas.database import ReplicatedDatabase as Database
-{% endif %}
 from app.kit.settings import KitSettings, SettingsError
 from app.kit.web import health, openapi, problems
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
-{% if driver.server %}
-# The connections of a process to the {{ "primary" if read_replica else "database" }}.
-ROLES: tuple[Role, ...] = ("write", "read", {{ '"probe", ' if read_replica }}"probe")
-{% endif %}
-
 # OpenTelemetry, which FastAPI would otherwise look for at each request.
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-
-logger = logging.getLogger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Settings = TypeVar("Settings", bound=KitSettings)
@@ -94,7 +78,7 @@ def build_app(
         telemetry=telemetry,
     )
     app.state.settings = settings
-    app.state.database = Database(settings)
+    app.state.database = parts.Database(settings)
     # First, so that a probe costs the same however many routes there are.
     app.include_router(health.router)
     for router in routers:
@@ -102,9 +86,7 @@ def build_app(
     problems.install(app)
     openapi.install(app)
     middleware.install(app, settings)
-{% if metrics %}
-    metrics.install(app)
-{% endif %}
+    parts.install(app)
     return app
 
 
@@ -142,18 +124,13 @@ async def _lifespan(
             await stack.enter_async_context(database.force_rollback())
         work = [
             database.run_maintenance(),
-{% if metrics %}
-            metrics.update_gauges(app),
-{% endif %}
+            *parts.start(app),
             *(run_periodically(job, database) for job in (DELETE_EXPIRED_RECORDS, *jobs)),
         ]
         await stack.enter_async_context(_background_tasks(*work))
         stack.enter_context(app.state.shutdown.drain_on_sigterm())
         if inner is not None:
             await stack.enter_async_context(inner(app))
-{% if driver.server %}
-        _log_connection_budget(settings)
-{% endif %}
         _tune_gc()
         stack.callback(gc.unfreeze)
         yield
@@ -175,20 +152,6 @@ async def _background_tasks(
             await asyncio.wait(tasks, timeout=1)
 
 
-{% if driver.server %}
-def _log_connection_budget(settings: KitSettings) -> None:
-    # To be compared with what the server allows: docs/connections.md.
-    each = sum(sum(pool_size(settings, role)) for role in ROLES)
-    logger.info(
-        "up to %d connections to the database: INSTANCES=%d * WORKERS=%d * %d",
-        settings.instances * settings.workers * each,
-        settings.instances,
-        settings.workers,
-        each,
-    )
-
-
-{% endif %}
 def _tune_gc() -> None:
     # What exists now stays, and what a request allocates is mostly freed without the collector,
     # which by default traverses all of it again and again: 10 to 20 % of the CPU time.

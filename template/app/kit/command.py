@@ -10,13 +10,8 @@ import uvicorn
 from pydantic.fields import FieldInfo
 from sqlalchemy import URL
 
-{% if migrations %}
-from app.kit.db import migrate
-{% endif %}
+from app.kit import parts
 from app.kit.db.startup import check_settings
-{% if metrics %}
-from app.kit.metrics.multiprocess import share_metrics
-{% endif %}
 from app.kit.observability.logs import logging_config
 from app.kit.settings import KitSettings, SettingsError
 
@@ -31,9 +26,8 @@ def main(application: str, settings_class: type[KitSettings]) -> None:
     parser = argparse.ArgumentParser(prog="python -m app")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C (the default)")
-{% if migrations %}
-    commands.add_parser("migrate", help="upgrade the schema to the newest revision")
-{% endif %}
+    for name, (description, _) in parts.COMMANDS.items():
+        commands.add_parser(name, help=description)
     commands.add_parser("settings", help="print all settings with their defaults, as an .env file")
     command = parser.parse_args().command
     if command == "settings":
@@ -45,11 +39,9 @@ def main(application: str, settings_class: type[KitSettings]) -> None:
         check_settings(settings)
     except SettingsError as error:
         sys.exit(str(error))
-{% if migrations %}
-    if command == "migrate":
-        migrate.main(settings)
+    if command in parts.COMMANDS:
+        parts.COMMANDS[command][1](settings)
         return
-{% endif %}
     serve(application, settings)
 
 
@@ -64,10 +56,8 @@ def serve(application: str, settings: KitSettings) -> None:
             f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. Stop what "
             "uses the port, or set HOST and PORT to another address."
         )
-{% if metrics %}
     if settings.workers > 1:
-        share_metrics()
-{% endif %}
+        parts.prepare_workers()
     # After an orderly end, the server raises the signal again that it ended at.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     uvicorn.run(
