@@ -4,10 +4,13 @@ Copier drops an answer to a question that does not exist or is not asked, and co
 was given. pytest-copie puts exceptions aside. A test would pass, and have tested something else.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import copier
@@ -15,6 +18,20 @@ import yaml
 from questionnaire import ROOT, Answers
 
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "safe.directory=*"]
+
+
+# Copier makes three copies for each update, and clones the template: on a disk that is slow.
+MEMORY = os.environ.get("TESTS_IN_MEMORY")
+
+
+@contextmanager
+def temporary_files_in_memory() -> Iterator[None]:
+    """Have temporary files in the memory that tests share, if there is any."""
+    before, tempfile.tempdir = tempfile.tempdir, MEMORY or tempfile.tempdir
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -51,15 +68,16 @@ def snapshot(destination: Path) -> Path:
 
 def copy(template: Path, project: Path, answers: Answers) -> Path:
     """Copy the template without trust."""
-    copier.run_copy(
-        str(template),
-        project,
-        data=answers,
-        defaults=True,
-        vcs_ref="HEAD",
-        quiet=True,
-        unsafe=False,
-    )
+    with temporary_files_in_memory():
+        copier.run_copy(
+            str(template),
+            project,
+            data=answers,
+            defaults=True,
+            vcs_ref="HEAD",
+            quiet=True,
+            unsafe=False,
+        )
     check_answers(project, answers)
     return project
 
@@ -72,15 +90,16 @@ def update(project: Path, answers: Answers) -> None:
 
 def run_update(project: Path, answers: Answers) -> None:
     """Update a committed project without trust, and change answers."""
-    copier.run_update(
-        project,
-        data=answers,
-        defaults=True,
-        overwrite=True,
-        vcs_ref="HEAD",
-        quiet=True,
-        unsafe=False,
-    )
+    with temporary_files_in_memory():
+        copier.run_update(
+            project,
+            data=answers,
+            defaults=True,
+            overwrite=True,
+            vcs_ref="HEAD",
+            quiet=True,
+            unsafe=False,
+        )
     check_answers(project, answers)
 
 
@@ -136,4 +155,4 @@ def revisions_of(project: Path) -> dict[str, bytes]:
 
 def copy_of(project: Path) -> Path:
     """A copy of a project, to work on."""
-    return Path(shutil.copytree(project, Path(tempfile.mkdtemp()) / "project"))
+    return Path(shutil.copytree(project, Path(tempfile.mkdtemp(dir=MEMORY)) / "project"))
