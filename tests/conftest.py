@@ -8,14 +8,15 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import faster_copier
 import progress
 import pytest
 from faults.verdict import Verdicts
-from projects import check_answers, commit_all, snapshot, temporary_files_in_memory
+from projects import MEMORY, check_answers, commit_all, snapshot, temporary_files_in_memory
 from pytest_copie.plugin import Copie
 from questionnaire import Answers
 from xdist.remote import Producer
@@ -23,9 +24,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 Render = Callable[[Answers], Path]
 
-# What all processes of a run share, in memory where there is enough: hundreds of copies of small
-# files. The other one is on a disk, for what is linked to files in the caches of uv.
-IN_MEMORY, ON_DISK = "TESTS_IN_MEMORY", "TESTS_ON_DISK"
+# The folder that all processes of a run share is in memory, for hundreds of copies of small files.
+# This one is on a disk, for what is linked to files in the caches of uv.
+ON_DISK = "TESTS_ON_DISK"
 # Git as it is by default, but that nothing here has to survive a power cut, and nothing gets old.
 GIT = {"gc.auto": "0", "maintenance.auto": "false", "core.fsync": "none"}
 
@@ -44,7 +45,7 @@ def made_once(path: Path) -> Iterator[bool]:
 @pytest.fixture(scope="session")
 def in_memory() -> Path:
     """A folder for copies of the template."""
-    return Path(os.environ[IN_MEMORY])
+    return Path(os.environ[MEMORY])
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,8 @@ def render(copie_session: Copie, template: Path, in_memory: Path) -> Render:
         project = in_memory / "copies" / key / "service"
         with made_once(project) as missing:
             if missing:
-                with temporary_files_in_memory():
+                # It tells the name of each file.
+                with temporary_files_in_memory(), redirect_stderr(StringIO()):
                     result = copie_session.copy(answers, template_dir=template)
                 if result.exception is not None:
                     raise result.exception
@@ -110,6 +112,9 @@ class OneWorkerPerProject(LoadScopeScheduling):  # type: ignore[misc]  # xdist i
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        for together in TOGETHER:
+            if together in nodeid:
+                return together
         file, _, project = nodeid.partition("[")
         return file.partition("::")[0] + project if project else nodeid
 
@@ -140,6 +145,10 @@ SLOWEST = (
 )
 
 
+# These share a cache that only one process can use at a time.
+TOGETHER = ("test_profiles.py::test_types_are_strict",)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         places = (n for n, start in enumerate(SLOWEST) if f"tests/{start}" in item.nodeid)
@@ -162,7 +171,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[f"GIT_CONFIG_KEY_{number}"] = name
         os.environ[f"GIT_CONFIG_VALUE_{number}"] = value
     os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
-    make_folder(config, IN_MEMORY, "/dev/shm")
+    make_folder(config, MEMORY, "/dev/shm")
     folder = make_folder(config, ON_DISK, None)
     if config.option.basetemp is None:
         config.option.basetemp = folder / "pytest"

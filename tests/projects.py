@@ -21,13 +21,14 @@ GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c",
 
 
 # Copier makes three copies for each update, and clones the template: on a disk that is slow.
-MEMORY = os.environ.get("TESTS_IN_MEMORY")
+MEMORY = "TESTS_IN_MEMORY"
 
 
 @contextmanager
 def temporary_files_in_memory() -> Iterator[None]:
     """Have temporary files in the memory that tests share, if there is any."""
-    before, tempfile.tempdir = tempfile.tempdir, MEMORY or tempfile.tempdir
+    before = tempfile.tempdir
+    tempfile.tempdir = os.environ.get(MEMORY, before)
     try:
         yield
     finally:
@@ -153,6 +154,7 @@ def revisions_of(project: Path) -> dict[str, bytes]:
     return {name: files[name] for name in files if name.startswith("migrations/versions/")}
 
 
-def copy_of(project: Path) -> Path:
-    """A copy of a project, to work on."""
-    return Path(shutil.copytree(project, Path(tempfile.mkdtemp(dir=MEMORY)) / "project"))
+def copy_of(project: Path, folder: Path | None = None) -> Path:
+    """A copy of a project, to work on; in memory, unless there is a folder for it."""
+    parent = tempfile.mkdtemp(dir=folder or os.environ.get(MEMORY))
+    return Path(shutil.copytree(project, Path(parent) / "project"))
