@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -149,7 +150,13 @@ SLOWEST = (
 TOGETHER = ("test_profiles.py::test_types_are_strict",)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # What befalls a service is tried on one database; the others have their own tests.
+        if "tests/faults/" in item.nodeid and item.name.endswith(("mysql]", "sqlite]")):
+            item.add_marker(pytest.mark.long)
+
     def place(item: pytest.Item) -> int:
         places = (n for n, start in enumerate(SLOWEST) if f"tests/{start}" in item.nodeid)
         return next(places, len(SLOWEST))
@@ -171,6 +178,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[f"GIT_CONFIG_KEY_{number}"] = name
         os.environ[f"GIT_CONFIG_VALUE_{number}"] = value
     os.environ["GIT_CONFIG_COUNT"] = str(len(GIT))
+    # Who ends a run by a signal finds nothing left of it, either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     make_folder(config, MEMORY, "/dev/shm")
     folder = make_folder(config, ON_DISK, None)
     if config.option.basetemp is None:

@@ -247,7 +247,13 @@ def test_stopping_waits_for_requests_to_finish(project: Path, services: dict[str
     assert grace >= sum(map(int, defaults)) + 5
 
 
-@pytest.mark.parametrize("database", values("database"))
+@pytest.mark.parametrize(
+    "database",
+    [
+        pytest.param(name, marks=() if "postgresql" in name else pytest.mark.long)
+        for name in values("database")
+    ],
+)
 def test_what_the_image_does_works(database: str, template: Path) -> None:
     """Build, migrate, start, probe and stop, as the Dockerfile and the compose file say.
 
