@@ -131,6 +131,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneWork
 SLOWEST = (
     "test_profiles.py",
     "test_ci_files.py::test_commands",
+    "test_owner_service.py",
     "test_service_readme.py::test_five_steps",
     "faults/",
     "cluster/",
