@@ -17,7 +17,14 @@ import faster_copier
 import progress
 import pytest
 from faults.verdict import Verdicts
-from projects import MEMORY, check_answers, commit_all, snapshot, temporary_files_in_memory
+from projects import (
+    MEMORY,
+    check_answers,
+    commit_all,
+    copy,
+    snapshot,
+    temporary_files_in_memory,
+)
 from pytest_copie.plugin import Copie
 from questionnaire import Answers
 from xdist.remote import Producer
@@ -65,6 +72,12 @@ def template(in_memory: Path) -> Path:
     return path
 
 
+def place_of(folder: Path, answers: Answers) -> Path:
+    """Where the copy with some answers is."""
+    key = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()[:16]
+    return folder / key / "service"
+
+
 @pytest.fixture(scope="session")
 def render(copie_session: Copie, template: Path, in_memory: Path) -> Render:
     """Render the template with pytest-copie, and fail where it would pass in silence.
@@ -74,8 +87,7 @@ def render(copie_session: Copie, template: Path, in_memory: Path) -> Render:
     copie_session.test_dir = Path(tempfile.mkdtemp(dir=in_memory))
 
     def render(answers: Answers) -> Path:
-        key = hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()[:16]
-        project = in_memory / "copies" / key / "service"
+        project = place_of(in_memory / "rendered", answers)
         with made_once(project) as missing:
             if missing:
                 # It tells the name of each file.
@@ -92,14 +104,14 @@ def render(copie_session: Copie, template: Path, in_memory: Path) -> Render:
 
 
 @pytest.fixture(scope="session")
-def fresh(render: Render) -> Render:
-    """A fresh, committed copy with some answers; made once, not to be changed."""
+def fresh(template: Path, in_memory: Path) -> Render:
+    """A fresh, committed copy with some answers, made without trust; once, not to be changed."""
 
     def fresh(answers: Answers) -> Path:
-        project = render(answers)
-        with made_once(project.with_name("commit")) as missing:
+        project = place_of(in_memory / "fresh", answers)
+        with made_once(project) as missing:
             if missing:
-                commit_all(project)
+                commit_all(copy(template, project, answers))
         return project
 
     return fresh
