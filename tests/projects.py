@@ -4,10 +4,13 @@ Copier drops an answer to a question that does not exist or is not asked, and co
 was given. pytest-copie puts exceptions aside. A test would pass, and have tested something else.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import copier
@@ -15,6 +18,21 @@ import yaml
 from questionnaire import ROOT, Answers
 
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "safe.directory=*"]
+
+
+# Copier makes three copies for each update, and clones the template: on a disk that is slow.
+MEMORY = "TESTS_IN_MEMORY"
+
+
+@contextmanager
+def temporary_files_in_memory() -> Iterator[None]:
+    """Have temporary files in the memory that tests share, if there is any."""
+    before = tempfile.tempdir
+    tempfile.tempdir = os.environ.get(MEMORY, before)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -51,15 +69,16 @@ def snapshot(destination: Path) -> Path:
 
 def copy(template: Path, project: Path, answers: Answers) -> Path:
     """Copy the template without trust."""
-    copier.run_copy(
-        str(template),
-        project,
-        data=answers,
-        defaults=True,
-        vcs_ref="HEAD",
-        quiet=True,
-        unsafe=False,
-    )
+    with temporary_files_in_memory():
+        copier.run_copy(
+            str(template),
+            project,
+            data=answers,
+            defaults=True,
+            vcs_ref="HEAD",
+            quiet=True,
+            unsafe=False,
+        )
     check_answers(project, answers)
     return project
 
@@ -72,15 +91,16 @@ def update(project: Path, answers: Answers) -> None:
 
 def run_update(project: Path, answers: Answers) -> None:
     """Update a committed project without trust, and change answers."""
-    copier.run_update(
-        project,
-        data=answers,
-        defaults=True,
-        overwrite=True,
-        vcs_ref="HEAD",
-        quiet=True,
-        unsafe=False,
-    )
+    with temporary_files_in_memory():
+        copier.run_update(
+            project,
+            data=answers,
+            defaults=True,
+            overwrite=True,
+            vcs_ref="HEAD",
+            quiet=True,
+            unsafe=False,
+        )
     check_answers(project, answers)
 
 
@@ -134,6 +154,7 @@ def revisions_of(project: Path) -> dict[str, bytes]:
     return {name: files[name] for name in files if name.startswith("migrations/versions/")}
 
 
-def copy_of(project: Path) -> Path:
-    """A copy of a project, to work on."""
-    return Path(shutil.copytree(project, Path(tempfile.mkdtemp()) / "project"))
+def copy_of(project: Path, folder: Path | None = None) -> Path:
+    """A copy of a project, to work on; in memory, unless there is a folder for it."""
+    parent = tempfile.mkdtemp(dir=folder or os.environ.get(MEMORY))
+    return Path(shutil.copytree(project, Path(parent) / "project"))

@@ -89,13 +89,13 @@ def combinations(tried: Mapping[str, Iterable[Any]]) -> Iterator[Answers]:
         following: list[tuple[Answers, Answers]] = []
         for chosen, known in rows:
             if name in tried and all(
-                yaml.safe_load(_render(question.get(condition, True), known))
+                _parsed(_render(question.get(condition, True), known))
                 for condition in ("when", "ask")
             ):
                 following += [(chosen | {name: v}, known | {name: v}) for v in tried[name]]
             else:
                 default = _render(question["default"], known)
-                default = default if question["type"] == "str" else yaml.safe_load(default)
+                default = default if question["type"] == "str" else _parsed(default)
                 following.append((chosen, known | {name: default}))
         rows = following
     return (chosen for chosen, _ in rows)
@@ -118,3 +118,9 @@ def _render(value: object, known: Answers) -> str:
 @cache
 def _template(source: str) -> Template:
     return JINJA.from_string(source)
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """The value of a text in YAML. Nobody changes it: it is shared."""
+    return yaml.safe_load(text)

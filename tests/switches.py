@@ -2,7 +2,7 @@
 
 import os
 import random
-from itertools import permutations
+from itertools import pairwise, permutations
 
 from questionnaire import ASKED, SAMPLES, Answers, combinations, values
 
@@ -23,7 +23,7 @@ SURROUNDINGS = {"plain": PLAIN, "rich": RICH}
 REPLICATED: Answers = {"database": "mysql+aiomysql"}
 # Every run tries others; to repeat one, set the seed that it printed.
 SEED = os.environ["UPDATES_SEED"]
-RANDOM_SWITCHES = 10
+RANDOM_SWITCHES = 6
 
 
 def valid(answers: Answers) -> Answers:
@@ -33,7 +33,7 @@ def valid(answers: Answers) -> Answers:
 
 def switches_of(name: str, others: Answers) -> dict[str, Switch]:
     """From each value of a question to each other, by a title; none, if it is not asked."""
-    tried = SAMPLES[name][:2] if name in SAMPLES else values(name)
+    tried = list(dict.fromkeys(SAMPLES[name]))[:2] if name in SAMPLES else values(name)
     found = {}
     for pair in permutations(tried, 2):
         before, after = (valid(others | {name: answer}) for answer in pair)
@@ -54,14 +54,24 @@ def single_switches() -> dict[str, Switch]:
 
 
 def telling_switches() -> set[str]:
-    """The titles of switches that hold each question's once: plain, where it is asked there."""
-    return {
-        f"{surroundings}-{title}"
-        for name in ASKED
-        for surroundings, others in SURROUNDINGS.items()
-        if others is PLAIN or not switches_of(name, PLAIN)
-        for title in switches_of(name, others)
-    }
+    """The titles of switches that hold each value of a question: plain, where it is asked there.
+
+    Each value follows another one once, so that all files that depend on it come, and go.
+    """
+    found = set()
+    for name in ASKED:
+        surroundings = "plain" if switches_of(name, PLAIN) else "rich"
+        # No file depends on an open answer.
+        tried = SAMPLES[name][:2] if is_open(name) else [*values(name), values(name)[0]]
+        asked = switches_of(name, SURROUNDINGS[surroundings])
+        titles = {f"{name}-{old}-{new}" for old, new in pairwise(tried)}
+        found |= {f"{surroundings}-{title}" for title in titles & asked.keys()}
+    return found
+
+
+def is_open(name: str) -> bool:
+    """Whether a question has neither choices nor yes and no."""
+    return name in SAMPLES and ASKED[name]["type"] != "bool"
 
 
 def random_switches() -> dict[str, Switch]:

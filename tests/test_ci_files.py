@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import Render
 from interpreters import nearest
-from projects import commit_all, copy, git, update
+from projects import commit_all, copy, copy_of, git, update
 from questionnaire import QUESTIONS, ROOT, Answers, combinations, values
 from services import database, environment, shell, tool
 
@@ -141,8 +141,8 @@ def test_workflows_of_the_owner_survive_a_change_of_ci(template: Path, tmp_path:
 @pytest.fixture(
     params=[
         pytest.param({"database": "sqlite+aiosqlite"}, id="sqlite"),
-        pytest.param({"database": "postgresql+asyncpg"}, id="postgresql"),
-        pytest.param({"database": "mysql+aiomysql"}, id="mysql"),
+        pytest.param({"database": "postgresql+asyncpg"}, id="postgresql", marks=pytest.mark.long),
+        pytest.param({"database": "mysql+aiomysql"}, id="mysql", marks=pytest.mark.long),
     ]
 )
 def service(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Path:
@@ -177,4 +177,4 @@ def test_commands_succeed_in_a_new_service(service: Path) -> None:
 
 def test_a_missing_lock_file_is_said_clearly(render: Render) -> None:
     with pytest.raises(AssertionError, match=r"Unable to find lockfile at `uv\.lock`"):
-        shell("uv sync --locked", render({}), environment())
+        shell("uv sync --locked", copy_of(render({})), environment())

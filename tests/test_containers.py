@@ -115,7 +115,7 @@ def test_development_adds_a_port_for_this_machine_and_nothing_else(
     ((port,),) = [added["services"]["database"].pop("ports")]
     assert added == plain
     assert (port["host_ip"], port.get("published")) == ("127.0.0.1", None)
-    assert str(port["target"]) in (project / "app/settings.py").read_text()
+    assert str(port["target"]) in (project / "app/kit/answers.py").read_text()
 
 
 def effective(compose: list[str], project: Path, *files: str) -> dict[str, Any]:
@@ -240,14 +240,20 @@ def test_service_starts_after_its_database_and_its_migrations(
 
 
 def test_stopping_waits_for_requests_to_finish(project: Path, services: dict[str, Any]) -> None:
-    settings = (project / "app/settings.py").read_text()
+    settings = (project / "app/kit/settings.py").read_text()
     defaults = re.findall(r"shutdown_(?:delay|timeout): \w+ = Field\(default=(\d+)", settings)
     assert len(defaults) == 2
     grace = int(services["app"]["stop_grace_period"].removesuffix("s"))
     assert grace >= sum(map(int, defaults)) + 5
 
 
-@pytest.mark.parametrize("database", values("database"))
+@pytest.mark.parametrize(
+    "database",
+    [
+        pytest.param(name, marks=() if "postgresql" in name else pytest.mark.long)
+        for name in values("database")
+    ],
+)
 def test_what_the_image_does_works(database: str, template: Path) -> None:
     """Build, migrate, start, probe and stop, as the Dockerfile and the compose file say.
 

@@ -21,7 +21,7 @@ from switches import Switch, valid
 SQLITE = "sqlite+aiosqlite"
 POSTGRESQL = "postgresql+asyncpg"
 MYSQL = "mysql+aiomysql"
-long = pytest.mark.long
+pytestmark = pytest.mark.long
 
 SWITCHES: dict[str, Switch] = {
     "sqlite-to-postgresql": ({}, {"database": POSTGRESQL}),
@@ -65,7 +65,7 @@ from sqlalchemy import MetaData, select
 import app.models
 from app.kit.db.base import Base
 from app.kit.db.engine import create_engine
-from app.settings import get_settings
+from app.settings import Settings
 
 def rows(connection):
     found = Base.metadata
@@ -82,7 +82,7 @@ def rows(connection):
     }
 
 async def main():
-    engine = create_engine(get_settings(), "migrate")
+    engine = create_engine(Settings(), "migrate")
     async with engine.connect() as connection:
         print(json.dumps(await connection.run_sync(rows)))
     await engine.dispose()
@@ -157,13 +157,7 @@ def server(
         yield url, empty
 
 
-@pytest.mark.parametrize(
-    "switch",
-    [
-        pytest.param(title, marks=() if title == "sqlite-to-postgresql" else long)
-        for title in SWITCHES
-    ],
-)
+@pytest.mark.parametrize("switch", SWITCHES)
 def test_all_tests_pass_after_the_switch(switch: str, template: Path, tmp_path: Path) -> None:
     before, after = SWITCHES[switch]
     service = Service(living(template, tmp_path, before))
@@ -184,9 +178,7 @@ def test_all_tests_pass_after_the_switch(switch: str, template: Path, tmp_path: 
     service.check()
 
 
-@pytest.mark.parametrize(
-    "server", [SQLITE, *(pytest.param(d, marks=long) for d in (POSTGRESQL, MYSQL))], indirect=True
-)
+@pytest.mark.parametrize("server", [SQLITE, POSTGRESQL, MYSQL], indirect=True)
 def test_tables_that_were_created_at_start_up_are_adopted_by_migrations(
     server: tuple[str, str], template: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -226,7 +218,6 @@ def add_column(project: Path) -> None:
     models.write_text(f"{text}    note: Mapped[str | None] = mapped_column(String(50))\n", "utf-8")
 
 
-@long
 @pytest.mark.parametrize("server", [SQLITE, POSTGRESQL, MYSQL], indirect=True)
 def test_tables_of_the_example_go_by_a_migration(
     server: tuple[str, str], template: Path, tmp_path: Path
@@ -245,10 +236,9 @@ def test_tables_of_the_example_go_by_a_migration(
     shell(command("--autogenerate", message), service.project, environment(**service.environment))
     service.migrate()
     assert service.rows() == {name: rows[name] for name in ("idempotency_keys", "invoices")}
-    service.run("pytest", "tests/test_migrations.py")
+    service.run("pytest", "tests/kit/test_migrations.py")
 
 
-@long
 @pytest.mark.parametrize("server", [SQLITE, POSTGRESQL, MYSQL], indirect=True)
 def test_rows_live_through_every_switch_that_keeps_the_driver(
     server: tuple[str, str], template: Path, tmp_path: Path
@@ -278,7 +268,6 @@ def test_rows_live_through_every_switch_that_keeps_the_driver(
     assert number > 20
 
 
-@long
 @pytest.mark.parametrize("server", [POSTGRESQL, MYSQL], indirect=True)
 def test_rows_are_copied_to_another_database_as_the_docs_say(
     server: tuple[str, str], template: Path, tmp_path: Path

@@ -5,6 +5,7 @@ from pathlib import Path
 import owner_service
 import pytest
 from conftest import Render
+from projects import copy_of
 from services import databases, run_uv
 
 DATABASES = [
@@ -15,9 +16,9 @@ DATABASES = [
 
 
 @pytest.fixture(scope="module", params=DATABASES)
-def service(request: pytest.FixtureRequest, render: Render) -> Path:
+def service(request: pytest.FixtureRequest, render: Render, on_disk: Path) -> Path:
     """The owner's service, with its migration."""
-    project = render({"database": request.param, "example": False})
+    project = copy_of(render({"database": request.param, "example": False}), on_disk)
     owner_service.move_in(project)
     with databases(project, "owner") as (url,):
         owner_service.add_migration(project, url)

@@ -1,16 +1,22 @@
 """Services of many kinds install, and pass their own type check, linter and tests on real servers.
 
-Between them the profiles hold every pair of answers, because faults hide where two answers meet.
+Between them the profiles hold every pair of answers, because faults hide where two answers meet. In
+the usual run, types are checked in all of them, the tests of the kit run once on each database and
+with each answer that changes the kit, and those of the owner in some more; the whole matrix runs
+all of it in all of them.
 """
 
+import subprocess
+import sys
 import tomllib
 from itertools import combinations as subsets
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Render, made_once
 from interpreters import nearest
-from projects import copy
+from projects import copy_of
 from questionnaire import ASKED, SAMPLES, Answers, combinations, computed, refusal, values
 from services import run_uv as run
 
@@ -65,27 +71,58 @@ POOL: dict[str, Answers] = {
 OLDEST = {"default", "postgresql", "mysql", "oracle"}
 # Their tests run a second time, in two processes at once.
 PARALLEL = {"sqlite-tuned", "postgresql-tuned", "mysql-tables"}
+# In the usual run, with the tests of the kit: replica, PgBouncer, tables at start-up, metrics, a
+# small pool. The CI files' own commands run those of the default answers.
+KIT = {"postgresql", "mysql", "sqlite-tables-skeleton", "oracle"}
+# In the usual run, with those of the owner only.
+OWNER = {"default", "postgresql-tables", "mysql-bare"}
+long = pytest.mark.long
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+def answers_of_profile(profile: str) -> Answers:
+    """The answers, for a Python that there is."""
+    wanted = PROFILES[profile]["python_version"]
+    # A service for Python 3.14 cannot be tried without it: then one for an older Python is.
+    answers = PROFILES[profile] | {"python_version": min(wanted, nearest(wanted)[0])}
+    return answers | (POOL[answers["database"]] if answers["tune_pool"] else {})
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(profile, marks=() if profile in KIT | OWNER else long) for profile in PROFILES
+    ],
+)
 def profile(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="module")
-def service(profile: str, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def service(profile: str, fresh: Render, on_disk: Path) -> Path:
     """The service, with its dependencies in an environment of its own."""
-    wanted = PROFILES[profile]["python_version"]
-    version, interpreter = nearest(wanted)
-    # A service for Python 3.14 cannot be tried without it: then one for an older Python is.
-    answers = PROFILES[profile] | {"python_version": min(wanted, version)}
-    if answers["tune_pool"]:
-        answers |= POOL[answers["database"]]
-    project = copy(template, tmp_path_factory.mktemp(profile) / "service", answers)
+    project = copy_of(fresh(answers_of_profile(profile)), on_disk)
     oldest = ["--resolution=lowest-direct"] if profile in OLDEST else []
+    interpreter = nearest(PROFILES[profile]["python_version"])[1]
     run(project, "sync", "--quiet", f"--python={interpreter}", *oldest)
     return project
+
+
+@pytest.fixture(scope="module")
+def everything(render: Render, on_disk: Path) -> Path:
+    """The Python of an environment with all that any service depends on, but for its tools once."""
+    path = on_disk / "everything"
+    python = path / "bin/python"
+    with made_once(path) as missing:
+        if missing:
+            projects = [render(answers_of_profile(name)) for name in PROFILES]
+            files = [str(project / "pyproject.toml") for project in projects]
+            groups = [f"--group={file}:dev" for file in files]
+            requirements = [f"--requirements={file}" for file in files]
+            run(on_disk, "venv", "--quiet", f"--python={sys.executable}", str(path))
+            target = f"--python={python}"
+            run(on_disk, "pip", "install", "--quiet", target, *requirements, *groups)
+    return python
 
 
 def test_profiles_hold_every_pair_of_answers() -> None:
@@ -103,19 +140,28 @@ def pairs(answers: Answers) -> set[tuple[tuple[str, object], tuple[str, object]]
     return set(subsets(sorted(answers.items()), 2))
 
 
-def test_types_are_strict(service: Path) -> None:
+@pytest.mark.parametrize("name", PROFILES)
+def test_types_are_strict(name: str, render: Render, everything: Path, on_disk: Path) -> None:
+    # One environment and one cache: what the services share is looked at once.
+    command = [str(everything), "-m", "mypy", f"--cache-dir={on_disk / 'mypy'}", "."]
+    project = render(answers_of_profile(name))
+    result = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_own_tests_pass(service: Path, profile: str, request: pytest.FixtureRequest) -> None:
+    usual = request.config.option.markexpr == "not long"
+    kit = profile in KIT or not usual
+    run(service, "run", "--no-sync", "pytest", *([] if kit else ["--ignore=tests/kit"]))
+    if profile in PARALLEL and not usual:
+        run(service, "run", "--no-sync", "pytest", "-n2")
+
+
+@long
+def test_service_passes_its_checks_in_its_own_environment(service: Path) -> None:
     run(service, "run", "--no-sync", "mypy", ".")
-
-
-def test_code_is_lint_clean(service: Path) -> None:
     run(service, "run", "--no-sync", "ruff", "check", ".")
     run(service, "run", "--no-sync", "ruff", "format", "--check", ".")
-
-
-def test_own_tests_pass(service: Path, profile: str) -> None:
-    run(service, "run", "--no-sync", "pytest")
-    if profile in PARALLEL:
-        run(service, "run", "--no-sync", "pytest", "-n2")
 
 
 def test_no_project_takes_the_name_of_a_dependency(service: Path) -> None:

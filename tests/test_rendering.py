@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Render
-from projects import files_of
+from projects import copy, files_of
 from questionnaire import ASKED, ROOT, Answers, complete, values
 
 Condition = Callable[[Answers], bool]
@@ -248,8 +248,9 @@ def unsuitable(paths: Iterator[str] | dict[str, str]) -> list[str]:
     return refused
 
 
-def test_rendering_is_deterministic(render: Render) -> None:
-    assert files_of(render({})) == files_of(render({}))
+def test_rendering_is_deterministic(render: Render, template: Path, tmp_path: Path) -> None:
+    again = copy(template, tmp_path / "again", {})
+    assert files_of(again) == files_of(render({}))
 
 
 def test_every_question_speaks_to_a_person() -> None:

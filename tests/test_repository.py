@@ -1,12 +1,16 @@
 """The code of this repository is tidy: its tests, and the files that services are made of."""
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
+import yaml
 from questionnaire import ROOT, values
 from services import tool
+from test_profiles import PROFILES
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,15 @@ def test_files_ask_for_answers_that_apply() -> None:
         if asks.search(tag)
     ]
     assert found == []
+
+
+def test_jobs_of_the_matrix_run_all_tests() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]["matrix"]["strategy"]["matrix"]["tests"]
+    files = {ROOT / name for job in jobs for name in shlex.split(job) if name.startswith("tests/")}
+    everything = set((ROOT / "tests").glob("test_*.py"))
+    everything |= {path.parent for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert files == everything
+    options = [dict(pairwise(words)) for words in map(shlex.split, jobs)]
+    chosen = [word for option in options for word in option.get("-k", "").split(" or ") if word]
+    assert [name for name in PROFILES if not any(word in name for word in chosen)] == []

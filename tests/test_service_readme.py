@@ -27,6 +27,7 @@ from services import environment, free_port, shell
 CROSSED = ("database", "migrations", "pgbouncer", "read_replica")
 VARIANTS = list(combinations({name: values(name) for name in CROSSED}))
 START_SECONDS = 120
+long = pytest.mark.long
 
 
 def name_of(answers: Answers) -> str:
@@ -123,15 +124,19 @@ def home() -> Iterator[Path]:
     "answers",
     [
         pytest.param({"database": "sqlite+aiosqlite"}, id="sqlite"),
-        pytest.param({"database": "sqlite+aiosqlite", "migrations": False}, id="sqlite-tables"),
+        pytest.param(
+            {"database": "sqlite+aiosqlite", "migrations": False}, id="sqlite-tables", marks=long
+        ),
         pytest.param(
             {"database": "postgresql+asyncpg", "read_replica": True, "pgbouncer": True},
             id="postgresql",
+            marks=long,
         ),
-        pytest.param({"database": "mysql+aiomysql", "example": False}, id="mysql"),
+        pytest.param({"database": "mysql+aiomysql", "example": False}, id="mysql", marks=long),
         pytest.param(
             {"database": "mysql+aiomysql", "migrations": False, "containers": False},
             id="mysql-tables",
+            marks=long,
         ),
     ],
 )

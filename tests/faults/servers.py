@@ -1,7 +1,7 @@
 """The servers of the rendered services' own tests, and what befalls a machine that runs one.
 
-`tests/kit/server.py` and `tests/kit/replicas/standby.py` of the rendered projects start and stop them; here is what
-the faults need besides: to freeze, kill and look into them.
+`tests/kit/server.py` and `tests/kit/replicas/standby.py` of the rendered projects start and stop
+them; here is what the faults need besides: to freeze, kill and look into them.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def load(project: Path, *names: str) -> list[Any]:
     """Modules of a rendered project's tests, which may import each other."""
     sys.path.insert(0, str(project))
     try:
-        return [importlib.import_module(f"tests.{name}") for name in names]
+        return [importlib.import_module(f"tests.kit.{name}") for name in names]
     finally:
         sys.path.remove(str(project))
         for loaded in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
@@ -408,7 +408,7 @@ def postgresql(project: Path, python: Path) -> Iterator["Databases"]:
 @contextmanager
 def replicated_postgresql(project: Path, python: Path) -> Iterator[tuple["Databases", Any, Any]]:
     """Databases on a primary, that server, and a standby that streams from it."""
-    module, standbys = load(project, "server", "standby")
+    module, standbys = load(project, "server", "replicas.standby")
     with (
         standbys.primary_server() as primary,
         standbys.standby_of(primary, "standby") as standby,

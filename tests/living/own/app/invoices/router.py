@@ -27,9 +27,7 @@ async def create_invoice(
 
 
 @router.get("", response_model=Page[InvoiceRead])
-async def list_invoices(
-    session: ReadSession, page: Annotated[PageQuery, Query()]
-) -> Page[Invoice]:
+async def list_invoices(session: ReadSession, page: Annotated[PageQuery, Query()]) -> Page[Invoice]:
     """List invoices."""
     return await service.list_invoices(session, page)
 
