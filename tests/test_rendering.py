@@ -53,8 +53,9 @@ CONDITIONS: list[tuple[str, Condition]] = [
     (r"tests/example/test_plans\.py", on("postgresql")),
     (r"tests/kit/pgbouncer/.*", yes("pgbouncer")),
     (r"(app|tests)/kit/replicas/.*", yes("read_replica")),
-    (r"migrations/.*|app/kit/db/migrate\.py|kubernetes/migrate\.yaml", yes("migrations")),
-    (r"tests/kit/test_migrations\.py|tests/kit/offline/test_migration_sql\.py", yes("migrations")),
+    (r"(app/kit/)?migrations/.*|(docs|kubernetes)/migrat\w+\.\w+", yes("migrations")),
+    (r"tests/kit/(offline/)?\w*migration\w*\.py", yes("migrations")),
+    (r"tests/kit/test_migration_lint\.py", on("postgresql")),
     (r"app/kit/metrics/.*|tests/kit/test_metrics\.py|monitoring/.*", yes("metrics")),
     (r"Dockerfile|\.dockerignore|compose.*\.yaml", yes("containers")),
     (r"kubernetes/.*", yes("kubernetes")),
@@ -63,7 +64,7 @@ CONDITIONS: list[tuple[str, Condition]] = [
 ]
 # Words that nobody reads unless the condition holds.
 WORDS: list[tuple[str, Condition]] = [
-    (r"alembic|kit\.db\.migrate|/migrations", yes("migrations")),
+    (r"alembic|kit\.migrations|/migrations", yes("migrations")),
     (r"kit\.replicas|kit/replicas|database_replica|your_writes", yes("read_replica")),
     (r"kit\.pgbouncer", yes("pgbouncer")),
     (r"app\.(example\.)?(favorites|items|transfers|users)|favorite|/users|/items", yes("example")),

@@ -6,8 +6,8 @@ from typing import Any
 from alembic.config import Config
 from sqlalchemy import Connection, inspect
 
-from app.kit.db import migrate
 from app.kit.db.engine import create_engine
+from app.kit.migrations import upgrade as migrate
 from tests.kit.application import make_settings
 
 

@@ -1,8 +1,9 @@
 """Migrations: whoever runs them, at once or again, they run once and say what they do."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,15 +14,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from app.kit.command import main
-from app.kit.db import Base, migrate
+from app.kit.db import Base
+from app.kit.migrations import dialect
+from app.kit.migrations import upgrade as migrate
 from app.kit.settings import KitSettings
 from tests.kit.application import make_settings, running_app
 from tests.kit.clients import client_of
 from tests.kit.conventions import migrated_schema, migrations
 from tests.kit.faults import unreachable_url
 from tests.kit.migrating import on_connection, tables_of
+from tests.kit.migration_project import Project, project
 from tests.kit.processes import run
 from tests.kit.server import DatabaseServer
+
+__all__ = ["project"]
 
 
 @pytest.fixture
@@ -94,8 +100,90 @@ async def test_service_that_was_not_migrated_is_unready_until_it_is(empty_url: s
         assert (await client.get("/health/ready")).status_code == 200
 
 
+async def test_service_is_ready_while_the_schema_is_ahead_of_it(own_url: str) -> None:
+    settings = make_settings(own_url)
+    async with running_app(settings) as app, client_of(app) as client:
+        await on_connection(own_url, set_revision("of a newer version"))
+        response = await client.get("/health/ready")
+        assert response.status_code == 200
+        assert response.json()["checks"]["schema"] == "ahead"
+
+        await on_connection(own_url, set_revision(None))
+        response = await client.get("/health/ready")
+        assert response.status_code == 503
+        assert response.json()["checks"]["schema"] == "behind"
+
+
+async def test_schema_that_is_ahead_is_left_as_it_is(
+    own_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await on_connection(own_url, set_revision("of a newer version"))
+
+    await migrate.upgrade(make_settings(own_url))
+
+    assert "of a newer version belongs to a newer version: nothing to upgrade" in caplog.text
+
+
+def set_revision(revision: str | None) -> Callable[[Connection], Any]:
+    """What gives a database a revision."""
+
+    def change(connection: Connection) -> None:
+        versions = sa.table("alembic_version", sa.column("version_num", sa.String))
+        connection.execute(sa.delete(versions))
+        if revision is not None:
+            connection.execute(sa.insert(versions).values(version_num=revision))
+
+    return change
+
+
+async def test_two_newest_revisions_are_a_sentence(
+    own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptDirectory, "get_heads", lambda self: ["a", "b"])
+
+    with pytest.raises(SystemExit) as end:
+        await asyncio.to_thread(migrate.main, make_settings(own_url))
+
+    assert end.value.code == (
+        'There are 2 newest revisions, a and b. Join them: alembic merge heads -m "Merge"'
+    )
+
+
+async def test_alembic_runs_in_any_directory(tmp_path: Path) -> None:
+    arguments = ("-m", "alembic", "-c", str(migrate.PYPROJECT), "heads")
+    code, output = await run(tmp_path, *arguments, PYTHONPATH="")
+
+    assert code == 0, output
+    assert "(head)" in output
+
+
+async def test_rows_are_filled_in_batches_and_after_a_stop_the_rest(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await project.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO things (id, old) VALUES (-3, 1), (0, 2), (5, 3), (6, 4), (9, 5)",
+    )
+    revision = """
+things = sa.table("things", sa.column("id"), sa.column("old"), sa.column("new"))
+update = sa.update(things).where(things.c.new.is_(None)).values(new={value})
+backfill(update, things.c.id, batch=2, pause=0)
+"""
+    await project.execute("UPDATE things SET new = 0 WHERE id = 0")
+
+    await project.upgrade(revision.format(value="things.c.old * 10"))
+
+    rows = await project.execute("SELECT new FROM things ORDER BY id")
+    assert [tuple(row) for row in rows] == [(10,), (0,), (30,), (40,), (50,)]
+    assert "things: 4 rows changed" in caplog.text
+
+
 def test_sql_of_the_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    command.upgrade(migrate.alembic_config(), "head", sql=True)
+    # Where a table is altered by making a copy, its revisions cannot be printed; the first one can.
+    first = migrate.revisions().get_base() or "head"
+    end = first if dialect.OPTIONS.get("render_as_batch") else "head"
+    command.upgrade(migrate.alembic_config(), end, sql=True)
 
     printed = capsys.readouterr().out
     assert "CREATE TABLE idempotency_keys" in printed

@@ -1,8 +1,5 @@
 """The schema: it is current when the migrations of this version of the code have run."""
 
-from functools import cache
-
-from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, String, column, select, table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.kit import answers
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
-from app.kit.db.migrate import alembic_config, upgrade
+from app.kit.migrations.upgrade import State, state_at, upgrade
 from app.kit.settings import KitSettings
 
 # Alembic's own table. It is asked directly because Alembic would log each look at it.
@@ -29,18 +26,16 @@ async def build(settings: KitSettings, metadata: MetaData) -> None:
     await upgrade(settings)
 
 
-async def is_current(connection: AsyncConnection) -> bool:
-    """Whether the database is at the newest revision that this code knows."""
+async def state(connection: AsyncConnection) -> State:
+    """How the database compares with the revisions that this code knows.
+
+    `behind`: a revision has not run yet. `ahead`: a newer version of the service has migrated, with
+    which this one works as long as migrations only expand the schema.
+    """
     try:
         revisions = set(await connection.scalars(REVISIONS))
     except DBAPIError as error:
         if classify(error) is ErrorKind.SCHEMA:
-            return False  # Not even Alembic's own table is there.
+            return "behind"  # Not even Alembic's own table is there.
         raise
-    return revisions == newest_revisions()
-
-
-@cache
-def newest_revisions() -> set[str]:
-    """The heads of `migrations/versions`, read once."""
-    return set(ScriptDirectory.from_config(alembic_config()).get_heads())
+    return state_at(revisions)

@@ -241,7 +241,7 @@ class Database:
     async def check_readiness(self) -> tuple[bool, dict[str, str]]:
         """Whether requests can do their work, and how each part is: `ok`, or what is wrong."""
         checks = await self.monitor.check()
-        return all(result == "ok" for result in checks.values()), checks
+        return all(result in ("ok", "ahead") for result in checks.values()), checks
 
     async def close(self) -> None:
         """Close all connections, whether the server helps or not."""

@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from app.kit.db import schema
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
 from app.kit.db.health_probe import HealthProbe
-from app.kit.db.schema import is_current
 from app.kit.settings import KitSettings
 
 INTERVAL = 0.5
@@ -45,8 +45,8 @@ class PrimaryMonitor:
         return since is not None and time.monotonic() - since > self._retry_timeout
 
     async def check(self) -> dict[str, str]:
-        """How the `primary` and its `schema` are: `ok`, or what is wrong. Who asks at the same time
-        shares one check."""
+        """How the `primary` and its `schema` are: `ok`, or what is wrong; a schema that is `ahead`
+        of this code is in order. Who asks at the same time shares one check."""
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._check_once())
         return await asyncio.shield(self._check)
@@ -71,7 +71,7 @@ class PrimaryMonitor:
         checks = {"primary": "unreachable", "schema": "unknown"}
         try:
             async with self._probe.connect() as connection:
-                current = await is_current(connection)
+                state = await schema.state(connection)
         except Exception as error:
             kind = classify(error)
             if kind is None:
@@ -84,7 +84,7 @@ class PrimaryMonitor:
                     self._down_since = max(started, time.monotonic() - TIMEOUT)
                 return checks
         else:
-            checks = {"primary": "ok", "schema": "ok" if current else "behind"}
+            checks = {"primary": "ok", "schema": state}
         if self._down_since is not None:
             logger.warning("the database is back after %.1f s", started - self._down_since)
             self._down_since = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 
-from app.kit.db.migrate import alembic_config
+from app.kit.migrations.upgrade import alembic_config
 
 
 def history_has_one_head() -> list[str]:

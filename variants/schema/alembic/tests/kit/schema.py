@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from app.kit.db import Base
 from app.kit.db.engine import create_engine
 from app.kit.db.idempotency import IdempotencyRecord
-from app.kit.db.migrate import alembic_config
+from app.kit.migrations.upgrade import alembic_config
 from app.kit.settings import KitSettings
 from tests.kit.probe import ProbeBase
 

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Dialect, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError, DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     create_async_engine,
@@ -46,6 +47,9 @@ TABLE_OPTIONS = (
 READERS = ("read", "probe")
 MAX_NAME_BYTES = 100
 HOLDS_LOCKS = "holds_locks"
+# Seconds that a change of the schema waits for a lock. All requests to the table queue behind it,
+# so it gives up early and tries again later.
+DDL_LOCK_TIMEOUT = 1
 
 
 def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
@@ -140,19 +144,21 @@ def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let one process at a time change the schema; the others wait, without limit."""
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """The connection of the one process that may change the schema; others wait, without limit.
+
+    The lock belongs to the connection, so whoever works on it has the lock, and it ends with it: no
+    pool keeps the connection.
+    """
     parameters = {"name": _lock_name(engine.url.database, "schema")}
+    waiting = WaitLog("another process, which is changing the schema")
     async with engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        waiting = WaitLog("another process, which is changing the schema")
         while not await connection.scalar(text("SELECT GET_LOCK(:name, 0)"), parameters):
+            await connection.commit()
             waiting.log_if_due()
             await asyncio.sleep(0.1)
-        try:
-            yield
-        finally:
-            await connection.execute(text("DO RELEASE_LOCK(:name)"), parameters)
+        await connection.commit()
+        yield connection
 
 
 async def try_lock(session: AsyncSession, name: str) -> bool:
@@ -318,7 +324,9 @@ def _set_session(settings: KitSettings, role: Role) -> str:
 
     Comments as above: /*M! */ is for MariaDB, /*!80000 */ for MySQL.
     """
-    lock_timeout = math.ceil(settings.database_lock_timeout)
+    lock_timeout = math.ceil(
+        DDL_LOCK_TIMEOUT if role == "migrate" else settings.database_lock_timeout
+    )
     variables = [
         "time_zone = '+00:00'",
         # A value that does not fit is an error, instead of being cut to fit.
@@ -327,10 +335,7 @@ def _set_session(settings: KitSettings, role: Role) -> str:
         # For locks of tables, taken by changes of the schema. The default is a day, or a year.
         f"lock_wait_timeout = {lock_timeout}",
     ]
-    if role == "migrate":
-        # The connection that holds the lock idles while another one migrates.
-        variables += ["wait_timeout = 604800"]
-    else:
+    if role != "migrate":
         timeout = settings.database_statement_timeout
         # MySQL has a limit for SELECT only, in milliseconds.
         variables += [

@@ -128,8 +128,8 @@ def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let one process at a time change the schema; the others wait, without limit.
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """The connection of the one process that may change the schema; others wait, without limit.
 
     Raises:
         SettingsError: The user may not use DBMS_LOCK.
@@ -149,7 +149,8 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
                 f"GRANT EXECUTE ON SYS.DBMS_LOCK TO {engine.url.username}"
             ) from None
         # The lock belongs to the session and ends with it: no pool keeps its connection.
-        yield
+        await connection.commit()
+        yield connection
 
 
 async def try_lock(session: AsyncSession, name: str) -> bool:

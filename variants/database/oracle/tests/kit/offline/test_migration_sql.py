@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 
-from app.kit.db import migrate
+from app.kit.migrations import upgrade as migrate
 from tests.kit.application import make_settings
 from tests.kit.faults import unreachable_url
 
@@ -35,13 +35,10 @@ def test_printed_tables_have_types_that_lose_nothing(printed: str) -> None:
     assert not re.search(r"\bDATE\b|\bDATETIME\b|SERIAL|\bTEXT\b", printed)
 
 
-def test_unreachable_database_is_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
     settings = make_settings(unreachable_url(tmp_path), database_connect_timeout=1)
-    monkeypatch.setattr(migrate, "get_settings", lambda: settings)
 
     with pytest.raises(SystemExit) as end:
-        migrate.main()
+        migrate.main(settings)
 
     assert "DATABASE_URL right?" in str(end.value.code)

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Dialect, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     create_async_engine,
@@ -21,6 +22,10 @@ from app.kit.settings import KitSettings, SettingsError
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 READ_ONLY_SQL_TRANSACTION = "25006"
+
+# Seconds that a change of the schema waits for a lock. All requests to the table queue behind it,
+# so it gives up early and tries again later.
+DDL_LOCK_TIMEOUT = 1
 
 CANNOT_CONNECT = (
     OSError,
@@ -153,27 +158,23 @@ def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let one process at a time change the schema; the others wait, without limit.
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """The connection of the one process that may change the schema; others wait, without limit.
 
-    It polls: a process that blocks in pg_advisory_lock() would hold a snapshot, for which CREATE
-    INDEX CONCURRENTLY waits.
+    The lock belongs to the connection, so whoever works on it has the lock, and it ends with it: no
+    pool keeps the connection. It polls: a process that blocks in pg_advisory_lock() would hold a
+    snapshot, for which CREATE INDEX CONCURRENTLY waits.
     """
-    name = f"schema of {engine.url.database}"
+    parameters = {"name": f"schema of {engine.url.database}"}
+    take = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+    waiting = WaitLog("another process, which is changing the schema")
     async with engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        parameters = {"name": name}
-        take = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        waiting = WaitLog("another process, which is changing the schema")
         while not await connection.scalar(take, parameters):
+            await connection.commit()
             waiting.log_if_due()
             await asyncio.sleep(0.1)
-        try:
-            yield
-        finally:
-            await connection.execute(
-                text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), parameters
-            )
+        await connection.commit()
+        yield connection
 
 
 async def try_lock(session: AsyncSession, name: str) -> bool:
@@ -232,7 +233,8 @@ def _hosts(arguments: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _timeouts(settings: KitSettings, role: Role) -> dict[str, str]:
     # https://www.postgresql.org/docs/current/runtime-config-client.html, in milliseconds
-    timeouts = {"lock_timeout": str(round(settings.database_lock_timeout * 1000))}
+    lock_timeout = DDL_LOCK_TIMEOUT if role == "migrate" else settings.database_lock_timeout
+    timeouts = {"lock_timeout": str(round(lock_timeout * 1000))}
     if role != "migrate":
         timeouts["statement_timeout"] = str(round(settings.database_statement_timeout * 1000))
         if settings.environment == "prod":

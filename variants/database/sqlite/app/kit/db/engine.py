@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.sqlite_connection import connect
@@ -91,9 +91,10 @@ def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def schema_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let one process at a time change the schema: its transaction holds SQLite's write lock."""
-    yield
+async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection that may change the schema: its transaction holds SQLite's only write lock."""
+    async with engine.connect() as connection:
+        yield connection
 
 
 async def try_lock(session: AsyncSession, name: str) -> bool:
