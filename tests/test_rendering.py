@@ -54,7 +54,7 @@ CONDITIONS: list[tuple[str, Condition]] = [
     (r"tests/kit/pgbouncer/.*", yes("pgbouncer")),
     (r"(app|tests)/kit/replicas/.*", yes("read_replica")),
     (r"(app/kit/)?migrations/.*|(docs|kubernetes)/migrat\w+\.\w+", yes("migrations")),
-    (r"tests/kit/(offline/)?\w*migration\w*\.py", yes("migrations")),
+    (r"tests/kit/(\w+/)?\w*migrat\w*\.py", yes("migrations")),
     (r"tests/kit/test_migration_lint\.py", on("postgresql")),
     (r"app/kit/metrics/.*|tests/kit/test_metrics\.py|monitoring/.*", yes("metrics")),
     (r"Dockerfile|\.dockerignore|compose.*\.yaml", yes("containers")),
