@@ -52,7 +52,7 @@ CONDITIONS: list[tuple[str, Condition]] = [
     (r"app/kit/db/sqlite_connection\.py", on("sqlite")),
     (r"tests/example/test_plans\.py", on("postgresql")),
     (r"tests/kit/pgbouncer/.*", yes("pgbouncer")),
-    (r"(app|tests)/kit/replicas/.*", yes("read_replica")),
+    (r"(app|tests)/kit/replicas/.*|docs/replicas\.md", yes("read_replica")),
     (r"(app/kit/)?migrations/.*|(docs|kubernetes)/migrat\w+\.\w+", yes("migrations")),
     (r"tests/kit/(\w+/)?\w*migrat\w*\.py", yes("migrations")),
     (r"tests/kit/test_migration_lint\.py", on("postgresql")),

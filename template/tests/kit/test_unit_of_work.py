@@ -473,11 +473,9 @@ async def test_isolation_of_a_route_is_applied_before_anything_else(
         tries += 1
         probes = list(await session.scalars(select(Probe).where(Probe.count == 0)))
         if tries <= 2:
-            try:
+            with suppress(TimeoutError, asyncio.BrokenBarrierError):
                 async with asyncio.timeout(0.5):
-                    await both_have_read.wait()
-            except (TimeoutError, asyncio.BrokenBarrierError):
-                pass  # Where writers take turns, one waits for the other.
+                    await both_have_read.wait()  # In vain where writers take turns.
         if len(probes) < 2:
             raise HTTPException(409, "Somebody must stay.")
         for probe in probes:

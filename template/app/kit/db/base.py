@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # The names of the members as text. A type of the database's own, as PostgreSQL and MySQL have it,
-# takes a migration for each new member, and Alembic neither adds members nor drops the type.
+# changes only by a statement of its own for each new member.
 ENUM = sqlalchemy.Enum(Enum, native_enum=False, length=50)
 
 

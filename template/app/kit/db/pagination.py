@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import attrgetter, itemgetter
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, TypeVarTuple, overload
+from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -27,7 +27,7 @@ from app.kit.db.sessions import AsyncReadSession
 T = TypeVar("T")
 T2 = TypeVar("T2")
 Ts = TypeVarTuple("Ts")
-KeyColumn: TypeAlias = InstrumentedAttribute[Any] | Column[Any]
+KeyColumn = InstrumentedAttribute[Any] | Column[Any]
 
 LIMIT = bindparam("page_limit", type_=Integer())
 DIRECTIONS = {operators.asc_op: False, operators.desc_op: True}

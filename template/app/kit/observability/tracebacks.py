@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 WITHHELD = "(message withheld: it may quote values)"
-# The base classes of errors in drivers: those of PEP 249, and asyncpg's.
+# The names of the base classes of errors in drivers; PEP 249 has most of them.
 DRIVER_ERRORS = {"DatabaseError", "InterfaceError", "PostgresError"}
 
 

@@ -27,7 +27,7 @@ def _to_utc(value: datetime) -> datetime:
         value = value.astimezone(UTC)
     except OverflowError:
         value = datetime.max
-    # asyncpg takes the first and the last moment of the calendar for infinity.
+    # Some drivers take the first and the last moment of the calendar for infinity.
     if value.replace(tzinfo=None) in (datetime.min, datetime.max):
         raise ValueError("in UTC, the time is outside the years 1 to 9999")
     return value

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.kit.db.engine import try_lock
 from app.kit.db.idempotency import IdempotencyRecord
 from app.kit.web.problems import ProblemError
+from app.kit.web.strict_json import NOT_JSON
 
 HEADER = "Idempotency-Key"
 METHODS = frozenset({"POST", "PATCH"})
@@ -131,6 +132,6 @@ def _canonical(request: Request, body: bytes) -> bytes:
     if subtype == "json" or subtype.endswith("+json"):
         try:
             return json.dumps(json.loads(body, parse_float=str), sort_keys=True).encode()
-        except (ValueError, RecursionError):
+        except NOT_JSON:
             return body
     return body

@@ -202,11 +202,6 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         # The driver takes a function for it that PyMySQL 1.2 no longer has.
         return f"_binary X'{obj.hex()}'" if isinstance(obj, bytes) else super().escape(obj)
 
-    async def commit(self) -> None:
-        """Commit; costs no message where each statement is a transaction."""
-        if not self.get_autocommit():
-            await super().commit()
-
     def abort(self) -> None:
         """Close the connection without a word to the server, which may not listen."""
         if self._writer is not None:
@@ -254,9 +249,10 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
             raise aiomysql.OperationalError(CR.CR_SERVER_LOST, message) from error
 
     async def commit(self) -> None:
-        """Commit the transaction."""
-        async with asyncio.timeout(self.patience):
-            await super().commit()
+        """Commit the transaction; costs no message where each statement is one."""
+        if not self.get_autocommit():
+            async with asyncio.timeout(self.patience):
+                await super().commit()
 
     async def rollback(self) -> None:
         """Roll back the transaction."""
