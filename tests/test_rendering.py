@@ -69,8 +69,7 @@ WORDS: list[tuple[str, Condition]] = [
     (r"kit\.pgbouncer", yes("pgbouncer")),
     (r"app\.(example\.)?(favorites|items|transfers|users)|favorite|/users|/items", yes("example")),
     (r"docker|compose\.yaml", yes("containers")),
-    # An autoscaler has some, too.
-    (r"^(?!  metrics:$).*metrics|prometheus|grafana", yes("metrics")),
+    (r"kit\.metrics|kit/metrics|prometheus_|grafana", yes("metrics")),
     (r"kubectl|app\.kubernetes|kubernetes/", yes("kubernetes")),
     (r"\.github(?!\.io)|github actions|dependabot", ci("github")),
     (r"gitlab", ci("gitlab")),

@@ -82,7 +82,9 @@ def test_malformed_url_shows_no_secret(world: World) -> None:
             # What is a URL by some reading of it leads nowhere: then the service starts, and waits.
             starts = (name, command) == ("brackets", "serve")
             seconds = 5 if starts else 30
-            result = run(world, "-m", "app", command, seconds=seconds, DATABASE_URL=url(world, pattern))
+            result = run(
+                world, "-m", "app", command, seconds=seconds, DATABASE_URL=url(world, pattern)
+            )
             output = result.stdout
             code = result.returncode
             world.verdict.expect(code == 1 or starts, f"{name}: {command} ended with {code}")

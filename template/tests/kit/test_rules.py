@@ -1,6 +1,7 @@
 """The rules for models and routes, each on something that breaks it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -22,7 +23,7 @@ class Parent(RuleBase):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     parent_id: Mapped[int] = mapped_column(ForeignKey("parents.id"))
-    parent: Mapped["Parent"] = relationship()
+    parent: Mapped[Any] = relationship("Parent")
 
 
 @pytest.fixture

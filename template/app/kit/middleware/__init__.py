@@ -1,6 +1,6 @@
 """What surrounds the application. A request passes, from the outside in:
 
-1. `RequestMiddleware`: request id, access log and metrics, Host check, deadlines, disconnected
+1. `RequestMiddleware`: request id, access log, Host check, deadlines, disconnected
    clients, and the headers that every response carries, whatever made it;
 2. Starlette's `CORSMiddleware`, if CORS_ORIGINS is set;
 3. Starlette's `ServerErrorMiddleware`: what nobody handled becomes a 500;

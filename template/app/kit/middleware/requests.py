@@ -32,7 +32,7 @@ SECURITY_HEADERS = (
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/@-]{1,128}")
 # What proxies log for a request whose client did not wait for the response.
 CLIENT_CLOSED_REQUEST = 499
-# Orchestrators and Prometheus call these by address, whatever ALLOWED_HOSTS says.
+# Orchestrators and monitoring call these by address, whatever ALLOWED_HOSTS says.
 CALLED_BY_ADDRESS = ("/health/", "/metrics")
 # Seconds before a request is watched for its deadline and its client; most are over by then.
 GRACE = 1.0

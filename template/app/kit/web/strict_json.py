@@ -3,7 +3,7 @@ that Python makes of it, and what is not JSON is refused."""
 
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from fastapi import Request
 
@@ -20,7 +20,7 @@ class ExactFloat(float):
 
     text: str
 
-    def __new__(cls, text: str) -> "ExactFloat":
+    def __new__(cls, text: str) -> Self:
         """Parse a number.
 
         Raises:
