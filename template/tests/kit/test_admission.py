@@ -1,6 +1,8 @@
-"""The queue for connections: in order, for a limited time, and refused early when it stands."""
+"""The admission queue: order, timeout and load shedding."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import event, select
@@ -13,41 +15,51 @@ from tests.kit.application import make_settings
 from tests.kit.waiting import Stopwatch, advance_clock
 
 
-async def test_queue_are_given_in_the_order_of_coming() -> None:
+@asynccontextmanager
+async def slot(queue: AdmissionQueue) -> AsyncIterator[None]:
+    """Hold a slot during the block."""
+    await queue.acquire()
+    try:
+        yield
+    finally:
+        queue.release()
+
+
+async def test_waiters_are_admitted_in_order_of_arrival() -> None:
     queue = AdmissionQueue(1, timeout=5)
     order: list[int] = []
 
-    async def come(number: int) -> None:
-        async with queue.take():
+    async def hold(number: int) -> None:
+        async with slot(queue):
             order.append(number)
             await asyncio.sleep(0)
 
-    async with queue.take():
-        tasks = [asyncio.create_task(come(number)) for number in range(20)]
+    async with slot(queue):
+        tasks = [asyncio.create_task(hold(number)) for number in range(20)]
         await asyncio.sleep(0)
         assert queue.waiters == 20
-    # Who comes now is behind those who wait.
-    await come(20)
+    # A later caller queues behind the waiters.
+    await hold(20)
     await asyncio.gather(*tasks)
 
     assert order == list(range(21))
     assert (queue.in_use, queue.waiters) == (0, 0)
 
 
-async def test_place_that_is_not_free_in_time_is_refused() -> None:
+async def test_waiter_is_rejected_after_the_timeout() -> None:
     queue = AdmissionQueue(1, timeout=0.05)
-    async with queue.take():
+    async with slot(queue):
         with pytest.raises(PoolTimeoutError, match="in time"):
             await queue.acquire()
 
     assert (queue.in_use, queue.waiters) == (0, 0)
 
 
-async def test_cancelled_waiters_leave_no_place_taken() -> None:
+async def test_cancelled_waiters_leak_no_slot() -> None:
     queue = AdmissionQueue(2, timeout=5)
 
     async def hold() -> None:
-        async with queue.take():
+        async with slot(queue):
             await asyncio.sleep(0.001)
 
     for moment in range(50):
@@ -60,10 +72,10 @@ async def test_cancelled_waiters_leave_no_place_taken() -> None:
         assert (queue.in_use, queue.waiters) == (0, 0)
 
 
-def test_queue_that_stands_is_sent_away_early() -> None:
+def test_stalled_queue_is_shed_early() -> None:
     async def main() -> None:
         queue = AdmissionQueue(1, timeout=60)
-        async with queue.take():
+        async with slot(queue):
             waiting = [asyncio.create_task(queue.acquire()) for _ in range(10)]
             await asyncio.sleep(0)
             for _ in range(STALL_TICKS - 1):
@@ -71,7 +83,7 @@ def test_queue_that_stands_is_sent_away_early() -> None:
             assert queue.waiters == 10
             await advance_clock(TICK)
             done, first = await asyncio.wait(waiting, timeout=0)
-            # The first may be served yet.
+            # The first one may still be admitted.
             assert first == {waiting[0]}
             assert all(isinstance(task.exception(), PoolTimeoutError) for task in done)
 
@@ -85,7 +97,7 @@ def test_queue_that_stands_is_sent_away_early() -> None:
     asyncio.run(main())
 
 
-def test_queue_that_moves_takes_newcomers() -> None:
+def test_moving_queue_accepts_new_waiters() -> None:
     async def main() -> None:
         queue = AdmissionQueue(1, timeout=600)
         served = 0
@@ -94,11 +106,11 @@ def test_queue_that_moves_takes_newcomers() -> None:
         async def work() -> None:
             nonlocal served
             while not ended:
-                async with queue.take():
+                async with slot(queue):
                     await asyncio.sleep(0)
                 served += 1
 
-        # Every one of them waits for hundred others, which are quick.
+        # Each of them waits for a hundred others, which are quick.
         workers = [asyncio.create_task(work()) for _ in range(100)]
         for _ in range(100 * STALL_TICKS):
             await advance_clock(TICK)
@@ -125,7 +137,7 @@ async def test_connection_is_used_again(own_url: str) -> None:
     assert len(opened) == len(database.engines)
 
 
-async def test_who_comes_while_connections_are_closed_does_not_wait(own_url: str) -> None:
+async def test_new_callers_do_not_wait_while_a_pool_is_replaced(own_url: str) -> None:
     database = Database(make_settings(own_url, database_pool_size=2, database_max_overflow=0))
 
     async def read() -> None:
@@ -139,6 +151,6 @@ async def test_who_comes_while_connections_are_closed_does_not_wait(own_url: str
             await asyncio.sleep(0)
         with Stopwatch() as watch:
             await read()
-        assert watch.seconds < 2  # For a connection it would wait five.
+        assert watch.seconds < 2  # The pool timeout is five.
         await replacing
     await database.close()
