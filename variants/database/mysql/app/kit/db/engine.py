@@ -1,4 +1,4 @@
-"""Engines for MySQL and MariaDB: all that the service knows about its driver, aiomysql."""
+"""Engines for MySQL and MariaDB: all code that depends on the driver, aiomysql."""
 
 import asyncio
 import hashlib
@@ -32,13 +32,13 @@ from app.kit.settings import KitSettings, SettingsError
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 READ_ONLY = {1290, 1792, 1836}  # the server, the transaction, the server for maintenance
 KILLED = {1053, 1927, 3169}  # at shutdown, on MariaDB, on MySQL
-# The server is away, or has no place for us.
+# The server is unreachable or refuses the connection.
 UNREACHABLE = (OSError, MySQLError)
-NOBODY_WAITS = (asyncio.CancelledError, TimeoutError)
+ABANDONED = (asyncio.CancelledError, TimeoutError)
 
-# The servers' own defaults compare text without regard to case, accents and trailing spaces, and
-# MariaDB's may not even store all of Unicode. MariaDB runs what stands in /*M! */; MySQL, since
-# 8.0.17, what stands in /*!80017 */; each takes the other's for a comment.
+# The servers' defaults ignore case, accents and trailing spaces in comparisons, and MariaDB's may
+# not store all of Unicode. MariaDB executes /*M! */, and MySQL since 8.0.17 /*!80017 */; each takes
+# the other's for a comment.
 TABLE_OPTIONS = (
     " DEFAULT CHARACTER SET utf8mb4"
     " /*!80017 COLLATE utf8mb4_0900_bin */ /*M! COLLATE utf8mb4_nopad_bin */"
@@ -56,19 +56,19 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     """Create the engine for a role. It opens no connection before the first use.
 
     Raises:
-        SettingsError: What the URL says about TLS cannot be done.
+        SettingsError: The TLS options of the URL are invalid.
     """
     url, tls = _translate_tls(settings.database_url)
     engine = create_async_engine(
         url,
         echo=settings.database_echo,
-        # Values of statements belong in no log and in no traceback.
+        # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
         **pool_options(settings, role),
-        # Readers need no transaction for a single statement, and without one send one message
+        # Readers: a single statement needs no transaction, and takes one round trip without it
         # instead of two. Writers: with InnoDB's default, REPEATABLE READ, locking reads and writes
-        # see the newest rows but other reads an old snapshot, so a decision rests on both; and
-        # they lock the gaps between rows, which makes deadlocks of what does not conflict.
+        # see current rows, but other reads an old snapshot; and gap locks cause deadlocks between
+        # transactions that do not conflict.
         isolation_level="AUTOCOMMIT" if role in READERS else "READ COMMITTED",
         skip_autocommit_rollback=True,
         connect_args={
@@ -85,15 +85,15 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         try:
             return dialect.connect(*args, **kwargs)
         except OSError as error:
-            # The limit of time, which SQLAlchemy does not know.
+            # A timeout, which SQLAlchemy does not recognize as a driver's error.
             raise dialect.loaded_dbapi.OperationalError(
                 CR.CR_CONN_HOST_ERROR, "cannot connect"
             ) from error
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_closed(connection: Any, record: object, proxy: object) -> None:
-        # Costs no message, unlike a ping; but a ping also finds what a firewall dropped silently.
-        if connection.driver_connection.hung_up:
+        # Takes no round trip, unlike a ping; but only a ping detects silently dropped connections.
+        if connection.driver_connection.is_closed:
             raise DisconnectionError("the server closed this connection")
 
     @event.listens_for(engine.sync_engine, "reset")
@@ -110,18 +110,18 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         error = context.original_exception
         code = error.args[0] if isinstance(error, MySQLError) and error.args else None
         if role == "write" and code in READ_ONLY:
-            # After a failover the old server may live on as a replica, of no use to writers.
+            # After a failover, the former primary may still run as a replica.
             context.is_disconnect = True
         if code in KILLED or code == ER.LOCK_DEADLOCK:
-            # A deadlock has undone the whole transaction: on this connection what follows would be
-            # committed alone.
+            # A deadlock has rolled back the whole transaction: later statements on this connection
+            # would be committed without the earlier ones.
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
         if isinstance(error, UnicodeEncodeError):
-            # The driver refuses what no column can hold by an error that SQLAlchemy does not know.
+            # The driver's error for values that no column can store; SQLAlchemy does not wrap it.
             return DataError(None, None, error)
         if isinstance(error, OSError):
-            # The limit of time again, or the network's errors.
+            # A timeout or a network error.
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
             return OperationalError(context.statement, None, error, hide_parameters=True)
@@ -132,7 +132,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
 @compiles(CreateTable, "mysql")
 def _create_table(create: CreateTable, compiler: Any, **options: Any) -> str:
-    """Have text compare as on other databases, unless the table says otherwise."""
+    """Make text compare as on other databases, unless the table has options of its own."""
     statement: str = compiler.visit_create_table(create, **options).rstrip()
     own = any(option.startswith("mysql_") for option in create.element.kwargs)
     return statement if own else statement + TABLE_OPTIONS
@@ -164,8 +164,8 @@ async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def try_lock(session: AsyncSession, name: str) -> bool:
     """Take a lock until the transaction ends; False: another transaction has it."""
     connection = await session.connection()
-    # The lock belongs to the connection and outlives COMMIT; it is released when the connection
-    # goes back to the pool, which is right after.
+    # The lock belongs to the connection and outlives COMMIT; it is released when the connection is
+    # returned to the pool.
     connection.info[HOLDS_LOCKS] = True
     statement = text("SELECT GET_LOCK(:name, 0)")
     parameters = {"name": _lock_name(connection.engine.url.database, name)}
@@ -173,51 +173,51 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
 
 
 def abort(connection: Any) -> None:
-    """Cut a connection off: whoever waits for its server gets an error at once."""
+    """Abort a connection: callers that wait for the server get an error at once."""
     connection.abort()
 
 
 def _lock_name(database: str | None, name: str) -> str:
-    # Names are those of the server, ignore case, and have 64 characters at most.
+    # Lock names are global to the server, case-insensitive, and limited to 64 characters.
     return hashlib.sha256(f"{database} {name}".encode()).hexdigest()
 
 
 class Connection(aiomysql.Connection):  # type: ignore[misc]
-    """The driver's connection, which by itself would wait for ever for a server that is silent."""
+    """The driver's connection, with timeouts; the driver's own would wait indefinitely."""
 
-    patience: float | None = None
-    """How long a statement may take, in seconds; None: as long as it takes."""
-    ping_patience: float | None = None
-    """How long the answer to a ping may take."""
+    statement_timeout: float | None = None
+    """Seconds that a statement may take; None: no limit."""
+    ping_timeout: float | None = None
+    """Seconds that a ping may take; None: no limit."""
     abandon: Callable[[int], None] | None = None
-    """Told the connection's number when nobody waits any more for its statement."""
+    """Called with the id of the connection when its statement is cancelled or timed out."""
 
     @property
-    def hung_up(self) -> bool:
-        """Whether the server, or we, closed the connection."""
+    def is_closed(self) -> bool:
+        """Whether either side has closed the connection."""
         return self._reader is None or self._reader.eof_received or self._writer.is_closing()
 
     def escape(self, obj: Any) -> Any:
         """Write a value as SQL."""
-        # The driver takes a function for it that PyMySQL 1.2 no longer has.
+        # The driver calls a function that PyMySQL 1.2 no longer has.
         return f"_binary X'{obj.hex()}'" if isinstance(obj, bytes) else super().escape(obj)
 
     def abort(self) -> None:
-        """Close the connection without a word to the server, which may not listen."""
+        """Close the connection without notifying the server."""
         if self._writer is not None:
             self._writer.transport.abort()
         self.close()
 
     async def ensure_closed(self) -> None:
-        """Say good-bye to the server, if it is there, and close the connection."""
+        """Close the connection, after notifying the server if it is reachable."""
         try:
-            if not self.hung_up:
+            if not self.is_closed:
                 await super().ensure_closed()
         finally:
             self.close()
 
     def _write_bytes(self, data: bytes) -> None:
-        if self.hung_up:
+        if self.is_closed:
             # uvloop would report it by a RuntimeError.
             message = "the server closed this connection"
             raise aiomysql.OperationalError(CR.CR_SERVER_GONE_ERROR, message)
@@ -225,42 +225,42 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
 
     async def _read_bytes(self, number: int) -> Any:
         if self._reader is None:
-            # Cut off between two parts of an answer.
+            # Aborted between two packets of a response.
             raise aiomysql.OperationalError(CR.CR_SERVER_LOST, "we closed this connection")
         return await super()._read_bytes(number)
 
     async def query(self, sql: str, unbuffered: bool = False) -> Any:
         """Run a statement."""
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.statement_timeout):
                 return await super().query(sql, unbuffered)
-        except NOBODY_WAITS:
+        except ABANDONED:
             if self.abandon is not None:
                 self.abandon(self.thread_id())
             raise
 
     async def ping(self, reconnect: bool = False) -> None:
-        """Ask the server whether it is there."""
+        """Check that the server responds."""
         try:
-            async with asyncio.timeout(self.ping_patience):
+            async with asyncio.timeout(self.ping_timeout):
                 await super().ping(reconnect)
         except TimeoutError as error:
-            message = "no answer to a ping"
+            message = "no response to a ping"
             raise aiomysql.OperationalError(CR.CR_SERVER_LOST, message) from error
 
     async def commit(self) -> None:
-        """Commit the transaction; costs no message where each statement is one."""
+        """Commit the transaction; does nothing in autocommit mode."""
         if not self.get_autocommit():
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.statement_timeout):
                 await super().commit()
 
     async def rollback(self) -> None:
         """Roll back the transaction."""
-        async with asyncio.timeout(self.patience):
+        async with asyncio.timeout(self.statement_timeout):
             await super().rollback()
 
     async def _request_authentication(self) -> None:
-        # The driver would go on without TLS.
+        # The driver would continue without TLS.
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
             raise aiomysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server has no TLS")
         await super()._request_authentication()
@@ -271,28 +271,27 @@ def _connector(settings: KitSettings, role: Role) -> Callable[..., Awaitable[Con
     killers: set[asyncio.Task[None]] = set()
 
     async def connect(**arguments: Any) -> Connection:
-        # The driver encodes passwords in Latin-1; this gives it the bytes of UTF-8.
+        # The driver encodes passwords in Latin-1; this makes it send UTF-8.
         password = arguments.get("password", "").encode().decode("latin-1")
         connection = Connection(**{**arguments, "password": password})
         try:
-            # The driver's own limit is for half of it; and it forgets a cancellation that comes
-            # when the server refuses (https://github.com/python/cpython/issues/86296).
+            # The driver's own timeout does not cover the handshake, and it may lose a cancellation
+            # on a refused connection (https://github.com/python/cpython/issues/86296).
             async with asyncio.timeout(settings.database_connect_timeout):
                 await connection._connect()
         except BaseException:
             connection.close()
             raise
         connection.abandon = partial(abandon, arguments)
-        connection.ping_patience = settings.database_connect_timeout
+        connection.ping_timeout = settings.database_connect_timeout
         if role != "migrate":
-            # The server's timeout, where it has one, comes first and is the better one: it says
-            # what happened.
-            connection.patience = settings.database_statement_timeout + 1
+            # One second longer than the server's timeout, which has the clearer error.
+            connection.statement_timeout = settings.database_statement_timeout + 1
         return connection
 
     def abandon(arguments: dict[str, Any], number: int) -> None:
-        # The server would run the statement to its end, and keep its locks until then, before it
-        # notices that the client is gone.
+        # Otherwise the server would finish the statement, and hold its locks, before it notices the
+        # disconnect.
         abandoned.add(number)
         if all(task.done() for task in killers):
             task = asyncio.create_task(kill_abandoned(arguments))
@@ -305,7 +304,7 @@ def _connector(settings: KitSettings, role: Role) -> Callable[..., Awaitable[Con
                 connection = await connect(**arguments)
                 try:
                     while abandoned:
-                        with suppress(aiomysql.OperationalError):  # It is gone already.
+                        with suppress(aiomysql.OperationalError):  # It has ended already.
                             await connection.query(f"KILL {abandoned.pop()}")
                 finally:
                     await connection.ensure_closed()
@@ -316,7 +315,7 @@ def _connector(settings: KitSettings, role: Role) -> Callable[..., Awaitable[Con
 
 
 def _set_session(settings: KitSettings, role: Role) -> str:
-    """The statements that set up a connection, whatever the server's defaults are.
+    """The SQL that configures a connection, independent of the server's defaults.
 
     Comments as above: /*M! */ is for MariaDB, /*!80000 */ for MySQL.
     """
@@ -325,41 +324,41 @@ def _set_session(settings: KitSettings, role: Role) -> str:
     )
     variables = [
         "time_zone = '+00:00'",
-        # A value that does not fit is an error, instead of being cut to fit.
+        # Values that do not fit are errors, instead of being truncated.
         "sql_mode = 'TRADITIONAL,ONLY_FULL_GROUP_BY'",
         f"innodb_lock_wait_timeout = {lock_timeout}",
-        # For locks of tables, taken by changes of the schema. The default is a day, or a year.
+        # For metadata locks, which schema changes take. The default is a day or a year.
         f"lock_wait_timeout = {lock_timeout}",
     ]
     if role != "migrate":
         timeout = settings.database_statement_timeout
-        # MySQL has a limit for SELECT only, in milliseconds.
+        # MySQL's timeout is in milliseconds and for SELECT only.
         variables += [
             f"/*M! max_statement_time = {timeout} */ "
             f"/*!80000 max_execution_time = {round(timeout * 1000)} */"
         ]
         if not settings.database_force_rollback and settings.environment != "test":
-            # A transaction whose process froze or vanished must not keep its locks. (One that is
-            # to be rolled back lives long, and so does one at a breakpoint.) MySQL has no such
-            # limit but the one for idle connections, whose default is eight hours.
+            # Releases the locks of a process that froze or vanished. (Not with force_rollback or at
+            # breakpoints in tests, where transactions are long.) MySQL has a timeout only for idle
+            # connections; its default is eight hours.
             variables += [
                 f"/*M! idle_transaction_timeout = {math.ceil(timeout)} */ "
                 "/*!80000 wait_timeout = 28800 */"
             ]
     statement = f"SET {', '.join(variables)}"
-    # The variable for it has changed its name.
+    # A statement, because the name of the variable depends on the version.
     return f"{statement}; SET SESSION TRANSACTION READ ONLY" if role in READERS else statement
 
 
 def _program_name(settings: KitSettings, role: Role) -> str:
-    # Seen in performance_schema.session_connect_attrs. The driver fails on a long one.
+    # Shown in performance_schema.session_connect_attrs. The driver fails on longer names.
     name = f"{settings.title} ({role})".encode()
     return name[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _translate_tls(url: URL) -> tuple[URL, ssl.SSLContext | None]:
-    """Hosting providers write `?ssl-mode=`, as MySQL's own clients have it, and `&ssl-ca=`, the
-    file of a certificate authority; the driver wants a context."""
+    """Convert `?ssl-mode=` and `&ssl-ca=`, options of MySQL's own clients that hosting providers
+    use, into the driver's SSL context."""
     options = {key.replace("-", "_").lower(): key for key in url.query}
     mode = str(url.query.get(options.get("ssl_mode", ""), "")).upper()
     authority = url.query.get(options.get("ssl_ca", ""))
@@ -379,6 +378,6 @@ def _translate_tls(url: URL) -> tuple[URL, ssl.SSLContext | None]:
         ) from None
     context.check_hostname = mode == "VERIFY_IDENTITY"
     if mode == "REQUIRED":
-        # Encrypted, but to whom is not checked.
+        # Encryption without verification of the server.
         context.verify_mode = ssl.CERT_NONE
     return url, context

@@ -1,4 +1,4 @@
-"""What the errors of MySQL and MariaDB mean, by number.
+"""Kinds of the errors of MySQL and MariaDB, by number.
 
 The numbers are those of https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
 and https://mariadb.com/kb/en/mariadb-error-code-reference/; those from 2000 on are the client's.
@@ -41,8 +41,8 @@ KINDS = {
         1020,  # the row has changed since it was read
         1213,  # deadlock
         1412,  # the table's definition has changed
-        1615,  # so has that of a prepared statement
-        3101,  # another server of the group was first
+        1615,  # a prepared statement needs to be prepared again
+        3101,  # conflict with another member of the group
     },
     ErrorKind.DISCONNECTED: {
         *(1053, 1077, 1079, 1080),  # shutdown
@@ -55,8 +55,8 @@ KINDS = {
     ErrorKind.UNAVAILABLE: {
         *(1044, 1045, 1142, 1143, 1227, 1370, 1698),  # access denied
         1049,  # no such database
-        1129,  # our host is blocked, after many errors
-        1130,  # our host is not allowed
+        1129,  # the client's host is blocked, after many errors
+        1130,  # the client's host is not allowed
         1820,  # the password must be changed
         1862,  # the password has expired
         *(1251, 2026, 2059, 2061),  # authentication, TLS
@@ -69,9 +69,9 @@ KINDS = {
         *(1037, 1038, 1041, 1135),  # memory, threads
         1021,  # disk full
         1114,  # table full
-        1205,  # lock not to be had in time; only the statement was undone
+        1205,  # lock wait timeout; only the statement was rolled back
         1206,  # too many locks
-        3572,  # lock not to be had at once
+        3572,  # lock not available, NOWAIT
     },
     ErrorKind.READ_ONLY: {1036, 1290, 1792, 1836},
     ErrorKind.TIMEOUT: {
@@ -85,16 +85,16 @@ KIND_BY_CODE = {code: kind for kind, codes in KINDS.items() for code in codes}
 
 
 def classify_driver_error(error: BaseException) -> ErrorKind | None:
-    """The kind of an error that the driver raised; None if it is none of the driver's."""
+    """The kind of a driver's error; None for other and unknown errors."""
     if isinstance(error, MySQLError):
         code = error.args[0] if error.args else None
         if code == SP_DOES_NOT_EXIST and "sa_savepoint_" in str(error.args[1]):
-            # A deadlock undid the transaction with all its savepoints, and SQLAlchemy, told of the
-            # deadlock, tried to roll back to one.
+            # A deadlock rolled back the transaction with its savepoints, and then SQLAlchemy tried
+            # to roll back to one.
             return ErrorKind.SERIALIZATION
         if code in KIND_BY_CODE:
             return KIND_BY_CODE[code]
-        # The connection was closed, or is out of step.
+        # The connection is closed or out of sync.
         no_code = not isinstance(code, int) or code == 0
         return ErrorKind.DISCONNECTED if isinstance(error, _BROKEN) and no_code else None
     if isinstance(error, UnicodeEncodeError):
@@ -108,7 +108,7 @@ _BROKEN = (InterfaceError, InternalError)
 
 
 def violated_columns(error: BaseException) -> list[str]:
-    """The `table.column` names of a violated unique constraint or index, or none."""
+    """The `table.column` names of a violated unique constraint or index; empty if unknown."""
     if not isinstance(error, MySQLError) or KIND_BY_CODE.get(error.args[0]) is not ErrorKind.UNIQUE:
         return []
     # The name comes last, on MySQL after the table's: Duplicate entry 'x' for key 'users.uq_email'

@@ -1,12 +1,12 @@
-"""What the service knows about the replication of MySQL and MariaDB: that by GTIDs."""
+"""Positions in the GTID-based replication of MySQL and MariaDB."""
 
 from typing import NamedTuple, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# What a server has made as a replica, and what it has for replicas of its own. Comments as in
-# app/kit/db/engine.py: /*M! */ is for MariaDB, /*!80000 */ for MySQL. All of it anybody may read.
+# The GTIDs that a server has replicated, and those that it offers to its replicas. Comments as in
+# app/kit/db/engine.py: /*M! */ is for MariaDB, /*!80000 */ for MySQL. Needs no privileges.
 # https://mariadb.com/kb/en/gtid/
 # https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html
 POSITION = text("""
@@ -18,16 +18,15 @@ POSITION = text("""
 
 
 class Position(NamedTuple):
-    """How far a server is."""
+    """A position in the replication."""
 
     is_standby: bool
-    """Whether it follows another server: then it is read-only, until it is promoted."""
+    """Whether the server is a replica: it is read-only until it is promoted."""
     transactions: dict[str, list[range]]
-    """The numbers of the transactions that it has made, by where they come from. None at all: its
-    transactions have no GTIDs."""
+    """The transaction numbers by origin; empty if the server does not use GTIDs."""
 
     def has_replayed(self, other: Self) -> bool:
-        """Whether whatever had happened there has happened here; False if that is not known."""
+        """Whether all transactions of `other` are included; False if unknown."""
         return bool(other.transactions) and all(
             any(row.start <= wanted.start and wanted.stop <= row.stop for row in self._of(origin))
             for origin, rows in other.transactions.items()
@@ -39,22 +38,22 @@ class Position(NamedTuple):
 
 
 async def get_position(connection: AsyncConnection) -> Position:
-    """How far the server of a connection is."""
+    """The position of the server of a connection."""
     read_only, made, offered = (await connection.execute(POSITION)).one()
     is_standby = read_only in ("1", "ON")
     return Position(is_standby, parse_gtids(made if is_standby else offered))
 
 
 def parse_gtids(gtids: str) -> dict[str, list[range]]:
-    """The numbers of transactions by where they come from, of GTIDs as the server writes them."""
+    """Parse the server's text form of GTIDs: transaction numbers by origin."""
     transactions: dict[str, list[range]] = {}
     for part in filter(None, map(str.strip, gtids.split(","))):
         if ":" not in part:
-            # MariaDB's domain-server-number, the last one of the domain.
+            # MariaDB: domain-server-number, the last one of the domain.
             domain, _, number = part.split("-")
             transactions[domain] = [range(1, int(number) + 1)]
             continue
-        # MySQL's server:first-last:…, some of them behind a tag.
+        # MySQL: server:first-last:…, optionally with tags.
         server, *words = part.split(":")
         origin = server
         for word in words:
