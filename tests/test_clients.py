@@ -42,14 +42,14 @@ def url(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         text=True,
     ) as process:
         try:
-            wait_until_it_answers(f"http://127.0.0.1:{port}/health/ready", process)
+            wait_until_listening(f"http://127.0.0.1:{port}/health/ready", process)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.communicate(timeout=20)
 
 
-def wait_until_it_answers(url: str, process: "subprocess.Popen[str]") -> None:
+def wait_until_listening(url: str, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:

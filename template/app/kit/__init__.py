@@ -1,11 +1,11 @@
-"""The kit: what runs the service, kept by the template and renewed by `copier update`.
+"""The kit: the code that runs the service. `copier update` replaces it.
 
-You import from a few modules and may read the rest:
+Your code imports from a few modules:
 
-- `app.kit.db`: models, column types, sessions, pages, the `Database`;
+- `app.kit.db`: models, column types, sessions, pagination, the `Database`;
 - `app.kit.web`: `Router`, session dependencies, field types, errors;
 - `app.kit.application`, `app.kit.jobs`, `app.kit.settings`, `app.kit.command`: what `app/main.py`
   and its neighbours use.
 
-The kit imports nothing of yours. Everything else below it may change with any update.
+Any other module of the kit may change with any update. The kit imports none of your code.
 """

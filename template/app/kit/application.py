@@ -27,7 +27,7 @@ from app.kit.web import health, openapi, problems
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
-# OpenTelemetry, which FastAPI would otherwise look for at each request.
+# Otherwise FastAPI checks for OpenTelemetry at each request.
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -44,24 +44,24 @@ def build_app(
     lifespan: Lifespan | None = None,
     telemetry: TelemetryConfig = TELEMETRY_OFF,
 ) -> FastAPI:
-    """Build the application; it connects to nothing before it starts.
+    """Build the application; it opens no connection before its lifespan starts.
 
     Args:
-        settings: What it is configured by.
-        routers: The routers of the features, those of busy routes first.
-        prefix: What the paths of all their routes begin with.
-        metadata: The tables of the service.
-        jobs: What runs periodically while the application does.
-        lifespan: What the owner starts before requests and stops after them. The database can be
-            used inside it.
-        telemetry: FastAPI's OpenTelemetry options; `{}` turns all of it on.
+        settings: The settings of the service.
+        routers: The routers of the features; those of busy routes first, because they match first.
+        prefix: The prefix of all their paths.
+        metadata: The metadata of the tables.
+        jobs: Periodic jobs, which run while the application does.
+        lifespan: An async context manager that is entered before the first request and left after
+            the last one. It can use the database.
+        telemetry: FastAPI's OpenTelemetry options; `{}` enables all of them.
 
     Raises:
-        SettingsError: The settings do not fit this machine, or each other.
+        SettingsError: The settings are not valid on this machine or in this combination.
     """
     check_settings(settings)
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
-    # Its /docs brings its scripts along, and so works without the internet.
+    # Serves the scripts of /docs itself, so that /docs works without internet access.
     app_class = FastAPIOffline if settings.serves_docs else FastAPI
     app = app_class(
         title=settings.title,
@@ -79,7 +79,7 @@ def build_app(
     )
     app.state.settings = settings
     app.state.database = parts.Database(settings)
-    # First, so that a probe costs the same however many routes there are.
+    # First: routes match in order, and a health check should cost the same with any number.
     app.include_router(health.router)
     for router in routers:
         app.include_router(router, prefix=prefix)
@@ -91,8 +91,8 @@ def build_app(
 
 
 def load_app(create_app: Callable[[Settings], FastAPI], settings: type[Settings]) -> FastAPI:
-    """Build the application from the environment; end the process with one line for each invalid
-    setting or ambiguous name, which is for the person who starts the service."""
+    """Build the application from the environment. Exit with one line for each invalid setting or
+    ambiguous endpoint name."""
     try:
         app = create_app(settings.load())
         openapi.check_names(app)
@@ -105,10 +105,10 @@ def load_app(create_app: Callable[[Settings], FastAPI], settings: type[Settings]
 async def _lifespan(
     app: FastAPI, *, metadata: MetaData, jobs: tuple[PeriodicJob, ...], inner: Lifespan | None
 ) -> AsyncIterator[None]:
-    """Run what belongs to the application while it does: connections, jobs, what the owner starts.
+    """Open and close connections, run jobs, and enter the owner's lifespan.
 
-    It does not wait for an unavailable database: the service starts, its readiness says 503, and
-    it heals by itself.
+    It does not wait for an unavailable database: the service starts, its readiness is 503, and it
+    becomes ready when the database is available.
     """
     configure_logging(app.state.settings)
     database: Database = app.state.database
@@ -140,7 +140,7 @@ async def _lifespan(
 async def _background_tasks(
     *work: Coroutine[Any, Any, None],
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Tasks that are cancelled at the end of the block."""
+    """Run tasks, and cancel them at the end of the block."""
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         yield tasks
@@ -153,12 +153,12 @@ async def _background_tasks(
 
 
 def _tune_gc() -> None:
-    # What exists now stays, and what a request allocates is mostly freed without the collector,
-    # which by default traverses all of it again and again: 10 to 20 % of the CPU time.
+    # Objects that exist now live until the end, and those of a request are mostly freed by
+    # reference counting. With the defaults, the collector takes 10 to 20 % of the CPU time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def _operation_id(route: APIRoute) -> str:
-    # The endpoint's name, a short verb phrase: what a generated client calls its method.
+    # The endpoint's name, a short verb phrase, becomes the method's name in generated clients.
     return route.name

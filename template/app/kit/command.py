@@ -17,10 +17,10 @@ from app.kit.settings import KitSettings, SettingsError
 
 
 def main(application: str, settings_class: type[KitSettings]) -> None:
-    """Run the command that the process was started with.
+    """Run the command that the command line names.
 
     Args:
-        application: Where the application is, as `module:attribute`.
+        application: The import path of the application, `module:attribute`.
         settings_class: The settings of the service.
     """
     parser = argparse.ArgumentParser(prog="python -m app")
@@ -35,7 +35,7 @@ def main(application: str, settings_class: type[KitSettings]) -> None:
         return
     try:
         settings = settings_class.load()
-        # Here, because a worker that cannot start would be restarted for ever.
+        # Checked here, because the server would restart a worker that cannot start endlessly.
         check_settings(settings)
     except SettingsError as error:
         sys.exit(str(error))
@@ -46,19 +46,19 @@ def main(application: str, settings_class: type[KitSettings]) -> None:
 
 
 def serve(application: str, settings: KitSettings) -> None:
-    """Serve until a signal ends it."""
+    """Serve until SIGTERM or SIGINT."""
     try:
-        # Only for a clear message: the server would report a number and a line like a traceback.
+        # For a clear message: the server reports only the error number.
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
         sys.exit(
-            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. Stop what "
-            "uses the port, or set HOST and PORT to another address."
+            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. Stop "
+            "the process that uses the port, or set HOST and PORT to another address."
         )
     if settings.workers > 1:
         parts.prepare_workers()
-    # After an orderly end, the server raises the signal again that it ended at.
+    # After a graceful shutdown, the server raises the signal again.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     uvicorn.run(
         application,
@@ -68,8 +68,8 @@ def serve(application: str, settings: KitSettings) -> None:
         log_config=logging_config(settings),
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout,
-        # After the default of 5 s, a worker that a slow machine still starts would be killed and
-        # started again, for ever.
+        # With the default of 5 s, a slow machine would kill and restart its workers endlessly
+        # while they start.
         timeout_worker_healthcheck=60,
     )
 
@@ -77,7 +77,7 @@ def serve(application: str, settings: KitSettings) -> None:
 def describe_settings(settings_class: type[KitSettings]) -> str:
     """All settings with descriptions and defaults, commented out, in the format of an .env file.
 
-    The values that are set are not shown, because passwords may be among them.
+    Current values are not shown, because passwords may be among them.
     """
     return "\n".join(_describe(name, field) for name, field in settings_class.model_fields.items())
 

@@ -1,8 +1,8 @@
-"""The base of the errors that services raise."""
+"""The base class of the errors that services raise."""
 
 
 class DomainError(Exception):
-    """A rule of the domain is broken; the message is the `detail` of the response.
+    """A violated domain rule; the message is the `detail` of the response.
 
     A subclass sets the HTTP status of the response.
     """

@@ -1,4 +1,4 @@
-"""Periodic jobs: work that runs beside requests, in every process of the service."""
+"""Periodic jobs, which run in every process of the service."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PeriodicJob:
-    """Something to do again and again, beginning when the service starts.
+    """A function to call periodically from start-up on.
 
-    It runs in every process, so it must do no harm when it runs twice. One that fails is logged and
+    It runs in every process, so concurrent runs must be harmless. A failure is logged, and the job
     runs again after `interval`.
     """
 

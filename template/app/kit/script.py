@@ -1,4 +1,4 @@
-"""Runs commands of the people who operate the service: `python -m app.<feature>.<command>`."""
+"""Runs operators' scripts: `python -m app.<feature>.<command>`."""
 
 import asyncio
 import sys
@@ -11,8 +11,8 @@ from app.kit.settings import KitSettings, SettingsError
 
 
 def run(settings_class: type[KitSettings], work: Callable[[Database], Awaitable[None]]) -> None:
-    """Run work on the database of the settings, or end the process with one sentence that says what
-    prevents it."""
+    """Run `work` on the database of the settings. Exit with a one-line message if the settings are
+    invalid or the database cannot be used."""
     try:
         asyncio.run(run_with(settings_class.load(), work))
     except SettingsError as error:
@@ -22,14 +22,14 @@ def run(settings_class: type[KitSettings], work: Callable[[Database], Awaitable[
             case None:
                 raise
             case ErrorKind.SCHEMA:
-                sys.exit("The database has no tables for this yet; README.md says how to start.")
+                sys.exit("A table or column is missing; README.md says how to create the schema.")
             case kind:
                 reason = kind.name.lower().replace("_", " ")
                 sys.exit(f"The database is {reason}. Is it running, and is DATABASE_URL right?")
 
 
 async def run_with(settings: KitSettings, work: Callable[[Database], Awaitable[None]]) -> None:
-    """Run work on a database, and close its connections."""
+    """Run `work` on the database of the settings, then close the connections."""
     database = Database(settings)
     try:
         await work(database)

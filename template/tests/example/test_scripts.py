@@ -115,7 +115,7 @@ def test_what_prevents_a_script_is_said_in_one_sentence(
     for url, sentence in [
         ("nonsense", "DATABASE_URL: this is not a database URL"),
         (unreachable_url(tmp_path), "Is it running, and is DATABASE_URL right?"),
-        (without_tables, "The database has no tables"),
+        (without_tables, "A table or column is missing"),
     ]:
         monkeypatch.setenv("DATABASE_URL", url)
         with pytest.raises(SystemExit, match=re.escape(sentence)) as ended:

@@ -1,5 +1,5 @@
-"""The application that the kit's tests stand on: the kit and a table of probes, nothing of the
-owner's, whose routes, settings and middleware therefore cannot fail them."""
+"""The application of the kit's tests: the kit and a table of probes, without the owner's routes,
+settings and middleware."""
 
 import os
 from collections.abc import AsyncIterator
@@ -13,13 +13,13 @@ from app.kit.db import Base
 from app.kit.settings import KitSettings
 from tests.kit import probe
 
-# Which of the processes that run the tests this is: each has databases of its own.
+# The name of this test process; each has its own databases.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def values_of_tests(database_url: str, **values: Any) -> dict[str, Any]:
-    """The values of settings for a database; those of the pool, which are the service's own, must
-    not decide about the tests."""
+    """The values of settings for a database. The pool is fixed, so that tests do not depend on the
+    service's pool settings."""
     pool = {"database_pool_size": 5, "database_max_overflow": 10, "database_pool_timeout": 5}
     if "database_direct_url" in KitSettings.model_fields:
         values.setdefault("database_direct_url", database_url)
@@ -27,7 +27,7 @@ def values_of_tests(database_url: str, **values: Any) -> dict[str, Any]:
 
 
 def make_settings(database_url: str, **values: Any) -> KitSettings:
-    """Settings for a database, from nothing but `values` and the defaults."""
+    """Settings for a database: only `values` and defaults."""
     return KitSettings(**values_of_tests(database_url, **values))
 
 

@@ -1,5 +1,5 @@
-"""The fixtures of the kit's tests: here those of `fixtures.py` stand on the kit's application, and
-there are some more."""
+"""The fixtures of the kit's tests: those of `fixtures.py`, but for the kit's own application, and
+further ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.kit.server_runs import COMMANDS, ServerRun, run_server
 
 @pytest.fixture(scope="session")
 async def migrated_url(server: DatabaseServer) -> str:
-    """The URL of a database with the kit's tables and that of probes. Clone it, too."""
+    """The URL of a database with the kit's tables and that of probes. Clone it before writing."""
     url = server.create_database(f"{WORKER}_kit")
     await schema.build(make_settings(url))
     return url
@@ -85,8 +85,7 @@ async def live_probe_client(
 
 @pytest.fixture
 def no_load_shedding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queues for connections that refuse nobody because they stand, as they do on a machine that
-    stands still."""
+    """Disable load shedding, which a paused machine would trigger."""
     monkeypatch.setattr(admission, "STALL_TICKS", 1000)
 
 
@@ -94,7 +93,7 @@ def no_load_shedding(monkeypatch: pytest.MonkeyPatch) -> None:
 async def server_runs(
     server: DatabaseServer, migrated_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, ServerRun]:
-    """A run of the service in each way to start it."""
+    """One run of the service for each way of starting it."""
     url = server.clone_database(migrated_url, f"{WORKER}_kit_runs")
     directory = tmp_path_factory.mktemp("server")
     runs = await asyncio.gather(*(run_server(command, url, directory) for command in COMMANDS))

@@ -1,26 +1,25 @@
 """The fixtures of all tests: a real database, the service on it, and clients.
 
     server          the database server of the run; it creates, clones and drops databases
-    client          calls the service without a network; all it does is rolled back after the test
+    client          calls the service without a network; everything is rolled back after the test
     session         a session for writing, inside the same transaction, for tests without requests
     database        the `Database` of the service, inside the same transaction
     app             the application, inside the same transaction
-    live_client     calls the service on a database of the test's own, where commits are commits
-                    and requests may run at the same time
+    live_client     calls the service on a separate database, where commits are real and requests
+                    may run concurrently
     live_app        that application; `live_app.state.database` is its database
-    own_url         the URL of a database with the schema, for this test alone
+    own_url         the URL of a separate database with the schema
     client_with     `async with client_with(max_body_bytes=100) as client:` calls the service with
-                    other settings, on a database of the test's own
-    server_url      the URL of a process of the service on a real socket, for what needs one:
-                    streams, WebSockets, generated clients. It starts once for all tests, and its
-                    database keeps what is written
+                    other settings, on a separate database
+    server_url      the URL of a process of the service on a real socket, for streams, WebSockets
+                    and generated clients. It is started once for all tests, and nothing is
+                    rolled back
 
-Most tests use `client`. A test of what happens between transactions (concurrency, failed commits,
-lost connections) uses `live_client`.
+Most tests use `client`. Tests of concurrency, failed commits or lost connections use `live_client`.
 
-To have another setting in one test, use `client_with`; in all tests, add it to `ENVIRONMENT` in
-`tests/conftest.py`. To have another client (one with a token, say), write a fixture there that uses
-`client`, or `client_of(app)`.
+To change a setting in one test, use `client_with`; in all tests, add it to `ENVIRONMENT` in
+`tests/conftest.py`. For another client (one with a token, for example), write a fixture there that
+uses `client` or `client_of(app)`.
 """
 
 import os
@@ -43,11 +42,11 @@ from tests.kit.clients import client_of as client_of
 from tests.kit.processes import serving
 from tests.kit.server import DatabaseServer, database_server
 
-# The settings of whoever runs the tests must not change their outcome.
+# The environment must not change the outcome of the tests.
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 os.environ.update({"ENVIRONMENT": "test", **ENVIRONMENT})
-# The application that the module builds for servers would ask for more where PgBouncer is expected.
+# Importing app.main builds an application, which with PgBouncer would require more settings.
 with pytest.MonkeyPatch.context() as environment:
     environment.setenv("DATABASE_PGBOUNCER", "false")
     from app.main import create_app
@@ -59,8 +58,8 @@ ClientWith = Callable[..., AbstractAsyncContextManager[AsyncClient]]
 
 
 def make_settings(database_url: str, **values: Any) -> Settings:
-    """The settings of the service for a database, from nothing but `values`, `ENVIRONMENT` of
-    `tests/conftest.py` and the defaults."""
+    """The settings of the service for a database: only `values`, `ENVIRONMENT` of
+    `tests/conftest.py` and defaults."""
     return Settings(**values_of_tests(database_url, **values))
 
 
@@ -74,7 +73,7 @@ async def running_app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[DatabaseServer]:
-    """The server of this process's databases."""
+    """The database server of this test process."""
     with database_server() as server:
         yield server
 
@@ -89,7 +88,7 @@ async def migrated_url(server: DatabaseServer) -> str:
 
 @pytest.fixture
 def own_url(server: DatabaseServer, migrated_url: str) -> Iterator[str]:
-    """The URL of a database with the schema, for one test alone."""
+    """The URL of a separate database with the schema."""
     url = server.clone_database(migrated_url, f"{WORKER}_{next(numbers)}")
     yield url
     server.drop_database(url)
@@ -135,21 +134,21 @@ async def client(app: FastAPI) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def live_app(own_url: str) -> AsyncIterator[FastAPI]:
-    """The application on a database of its own, where commits are commits."""
+    """The application on a separate database, where commits are real."""
     async with running_app(make_settings(own_url)) as app:
         yield app
 
 
 @pytest.fixture
 async def live_client(live_app: FastAPI) -> AsyncIterator[AsyncClient]:
-    """A client whose requests commit, and may run at the same time."""
+    """A client whose requests commit and may run concurrently."""
     async with client_of(live_app) as client:
         yield client
 
 
 @pytest.fixture
 def client_with(own_url: str) -> ClientWith:
-    """A function that starts the service with other settings and gives a client of it."""
+    """A function that starts the service with other settings and yields a client."""
 
     @asynccontextmanager
     async def start(**values: Any) -> AsyncIterator[AsyncClient]:

@@ -1,4 +1,4 @@
-"""Processes of the service, as whoever operates it starts them."""
+"""Processes of the service, as operators start them."""
 
 import asyncio
 import os
@@ -16,13 +16,13 @@ from httpx2 import AsyncClient, HTTPError
 from tests.kit.waiting import Stopwatch
 
 ROOT = Path(__file__).parents[2]
-# Bounds what hangs. On a busy machine, a start has taken a minute.
+# Only for tests that hang. On a busy machine, a start has taken a minute.
 TIMEOUT = 300
 
 
 async def start(directory: Path, *arguments: str, **environment: str) -> Process:
     """Start Python in an empty directory, where no `.env` of this project is read."""
-    # Where the service expects PgBouncer, the tests have none unless they say so.
+    # There is no PgBouncer in tests unless they start one.
     environment.setdefault("DATABASE_PGBOUNCER", "false")
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -43,7 +43,7 @@ async def end(process: Process) -> None:
 
 
 async def output_of(process: Process) -> str:
-    """What a process has printed, once it has ended by itself."""
+    """Wait for the end of a process; return its output."""
     reading = asyncio.create_task(process.communicate())
     with Stopwatch() as watch:
         while not reading.done():
@@ -66,19 +66,19 @@ async def run(directory: Path, *arguments: str, **environment: str) -> tuple[int
 async def serving(
     directory: Path, *arguments: str, **environment: str
 ) -> AsyncIterator[tuple[Process, str]]:
-    """Start a server and wait until it listens; its process and URL. `{port}` in an argument is
-    its port."""
+    """Start a server and wait until it listens; yield its process and URL. `{port}` in an argument
+    is replaced."""
     port = str(free_port())
     arguments = tuple(argument.format(port=port) for argument in arguments)
     process = await start(directory, *arguments, PORT=port, **environment)
     try:
-        await wait_until_it_answers(process, int(port))
+        await wait_until_listening(process, int(port))
         yield process, f"http://127.0.0.1:{port}"
     finally:
         await end(process)
 
 
-async def wait_until_it_answers(process: Process, port: int) -> None:
+async def wait_until_listening(process: Process, port: int) -> None:
     """Wait until a server listens."""
     with Stopwatch() as watch:
         async with AsyncClient() as client:
@@ -92,7 +92,7 @@ async def wait_until_it_answers(process: Process, port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that is free, below those that outgoing connections take."""
+    """A free port below the range of ephemeral ports."""
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""One run of the service in each way to start it, from its first request to its end."""
+"""One run of the service for each way of starting it, from the first request to the exit."""
 
 import asyncio
 import signal
@@ -18,7 +18,7 @@ COMMANDS = {
     "uvicorn": ("-m", "uvicorn", "tests.kit.served:app", "--port", "{port}"),
     "fastapi run": ("-m", "fastapi", "run", "-e", "tests.kit.served:app", "--port", "{port}"),
 }
-# Seconds, where the end is announced before it comes.
+# The drain delay in seconds, where there is one.
 DELAY = 0.5
 
 
@@ -27,18 +27,18 @@ class ServerRun:
     """What happened in a run."""
 
     ready: Response
-    """The readiness, before the end was told."""
+    """The readiness before SIGTERM."""
     announced: Response | None
-    """The readiness after that, where there is a delay."""
+    """The readiness during the drain delay, if there is one."""
     alive: Response | None
     seconds: float
-    """From the signal to the end."""
+    """From SIGTERM to the exit."""
     returncode: int | None
     output: str
 
 
 async def run_server(command: str, database_url: str, directory: Path) -> ServerRun:
-    """Start a server, send it requests and some nonsense, and end it by SIGTERM, while a client
+    """Start a server, send valid requests and an invalid one, and stop it by SIGTERM while a client
     keeps its connection."""
     announced = alive = None
     environment = {

@@ -16,7 +16,7 @@ from app.kit.db.unit_of_work import UnitOfWork
 from tests.kit.clients import client_of
 from tests.kit.faults import lose_connection
 from tests.kit.probe import all_returned
-from tests.kit.processes import end, free_port, start, wait_until_it_answers
+from tests.kit.processes import end, free_port, start, wait_until_listening
 
 DASHBOARD = Path(__file__).parents[2] / "monitoring" / "grafana.json"
 
@@ -121,7 +121,7 @@ async def test_any_worker_reports_all_workers(own_url: str, tmp_path: Path) -> N
     # Every request comes on a connection of its own, which any worker may take.
     limits = Limits(max_keepalive_connections=0)
     try:
-        await wait_until_it_answers(process, port)
+        await wait_until_listening(process, port)
         for _ in range(600):
             if len(workers_in(tmp_path)) == 2:
                 break

@@ -211,8 +211,8 @@ REFUSED: dict[str, tuple[Select[*tuple[Any, ...]], str]] = {
         "samples.native_state is an enum of the database",
     ),
     "expression": (select(Sample).order_by(func.lower(Sample.label)), "not by lower"),
-    "name": (select(Sample).order_by("rank"), "pages go by columns"),
-    "nulls": (select(Sample).order_by(Sample.rank.desc().nulls_last()), "pages go by columns"),
+    "name": (select(Sample).order_by("rank"), "must name columns"),
+    "nulls": (select(Sample).order_by(Sample.rank.desc().nulls_last()), "must name columns"),
     "two tables": (select(Sample, Seat.row).join(Seat, literal(True)), "needs `key`"),
     "no table": (select(literal(1)), "needs `key`"),
     "outer join": (

@@ -1,4 +1,4 @@
-"""WaitLog for what must come, and timing what must not wait."""
+"""Waiting for conditions, and timing, independent of the speed of the machine."""
 
 import asyncio
 import threading
@@ -10,8 +10,8 @@ TICK = 0.01
 
 
 async def advance_clock(seconds: float) -> None:
-    """Let so many seconds pass at once, and happen what is due by then. Do so in an event loop of
-    your own, by `asyncio.run`: its time is ahead from then on."""
+    """Advance the clock of the event loop and run the callbacks that are due. Use a separate event
+    loop, by `asyncio.run`: its clock stays ahead."""
     loop = asyncio.get_running_loop()
     ahead = loop.time() + seconds - time.monotonic()
     loop.time = lambda: time.monotonic() + ahead  # type: ignore[method-assign]
@@ -20,11 +20,10 @@ async def advance_clock(seconds: float) -> None:
 
 
 class Stopwatch:
-    """Counts the seconds of a block in ticks.
+    """Measures the seconds of a block in ticks.
 
-    While a process waits, its ticks come in time. On a machine that is busy or stands still they
-    come late, and one that is late counts little more than one in time: it says nothing about the
-    service.
+    On a machine that is busy or paused, ticks are late; a late tick counts at most twice as much,
+    so that delays of the machine are not attributed to the service.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class Stopwatch:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    """Wait until something is so; fail if it is not in time, by a stopwatch."""
+    """Wait until a condition holds; fail after `seconds` of a stopwatch."""
     with Stopwatch() as watch:
         while not await condition():
             assert watch.seconds < seconds

@@ -1,4 +1,4 @@
-"""The database layer. It knows the settings, and nothing of HTTP or of the features above it."""
+"""The database layer. It depends on the settings, but not on HTTP or on features."""
 
 from app.kit.db.base import (
     NEVER_REUSE_IDS,

@@ -1,4 +1,4 @@
-"""The base of all models, and the column types that behave the same on every database."""
+"""The base of all models, and column types that behave the same on every database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,13 +22,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-# The names of the members as text. A type of the database's own, as PostgreSQL and MySQL have it,
-# changes only by a statement of its own for each new member.
+# Stores the names of the members as text. A native enum type of PostgreSQL or MySQL needs a
+# statement of its own for each new member.
 ENUM = sqlalchemy.Enum(Enum, native_enum=False, length=50)
 
 
 class Base(DeclarativeBase):
-    """Its metadata names every constraint, so that a migration can alter or drop it later."""
+    """The base of all models. It names every constraint, so that migrations can alter it."""
 
     type_annotation_map = {Enum: ENUM, Literal: ENUM}  # noqa: RUF012  (typed by SQLAlchemy)
 
@@ -45,29 +45,29 @@ class Base(DeclarativeBase):
 
 @event.listens_for(Base, "instrument_class", propagate=True)
 def _load_generated_values(mapper: Mapper[Any], model: type) -> None:
-    # What the database sets at an INSERT or UPDATE comes back with that statement, or by one more
-    # on MySQL. Otherwise it would be loaded when it is read, which an async session cannot do. By
-    # an event, because a model with `__mapper_args__` of its own does not inherit those of `Base`.
+    # Values that the database generates are fetched with the INSERT or UPDATE, on MySQL by one more
+    # statement. Loading them at the first access is impossible in an async session. An event,
+    # because a model with its own `__mapper_args__` does not inherit those of `Base`.
     if mapper.eager_defaults == "auto":
         mapper.eager_defaults = True
 
 
-# SQLite generates ids only for a column that is declared INTEGER, which has 64 bits there, too.
+# SQLite generates ids only for a column declared INTEGER, which has 64 bits there.
 BigInt = BigInteger().with_variant(Integer(), "sqlite")
 
-# MySQL's BLOB ends at 64 KiB, this at 16 MiB.
+# MySQL's BLOB is limited to 64 KiB, MEDIUMBLOB to 16 MiB.
 Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
 
-# SQLite would give the id of a deleted row to the next one, which a repeated DELETE would hit.
+# SQLite would reuse the id of a deleted row, and a retried DELETE would delete the new row.
 NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
 
 
-# Where the database has no type for a time with an offset. MySQL's rounds to seconds, unless told.
+# For databases without a type for timestamps with an offset. MySQL's default precision is seconds.
 NAIVE_DATETIMES = {"mysql": mysql.DATETIME(fsp=6), "sqlite": DateTime()}
 
-# Where the driver gives a time in UTC and an amount with two decimals anyway. A call for each value
-# that says so once more is a tenth of the cost of a page.
+# Drivers that return times in UTC and amounts with two decimals: converting each value again would
+# take a tenth of the time of a page.
 EXACT_RESULTS = {"postgresql"}
 
 ResultProcessor = Callable[[Any], Any]
@@ -79,13 +79,13 @@ def utc_now() -> datetime:
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A point in time: takes datetimes with an offset, gives them in UTC.
+    """A point in time: accepts datetimes with an offset and returns them in UTC.
 
     Raises:
         ValueError: A datetime without an offset is not a point in time.
     """
 
-    # Of a DateTime, Oracle would make a DATE: without offset, in whole seconds.
+    # On Oracle, DateTime would become DATE, which has no offset and no fractions of seconds.
     impl = TIMESTAMP(timezone=True)
     cache_ok = True
 
@@ -93,11 +93,11 @@ class UTCDateTime(TypeDecorator[datetime]):
         return "UTCDateTime()"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """With an offset, where the database has a type for that."""
+        """A type with an offset, where the database has one."""
         return dialect.type_descriptor(NAIVE_DATETIMES.get(dialect.name, self.impl_instance))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC, without the offset where the column has none."""
+        """Convert to UTC, without the offset where the column has none."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -106,13 +106,13 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name in NAIVE_DATETIMES else value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> ResultProcessor | None:
-        """Nothing to do for every value that is read, where the driver gives UTC."""
+        """No conversion where the driver returns UTC."""
         if dialect.name in EXACT_RESULTS:
             return self.impl_instance.result_processor(dialect, coltype)
         return super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give what was stored, in UTC."""
+        """Convert to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -124,7 +124,7 @@ class Timestamps:
     An UPDATE that bypasses it, by plain SQL, has to set `updated_at` itself.
     """
 
-    # In the table after the columns of the model.
+    # The columns come after those of the model.
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now, sort_order=1)
     updated_at: Mapped[datetime] = mapped_column(
         UTCDateTime, insert_default=utc_now, onupdate=utc_now, sort_order=1
@@ -134,8 +134,8 @@ class Timestamps:
 class Money(TypeDecorator[Decimal]):
     """An exact amount with two decimals, at most 9,999,999,999.99 for `Money(12)`.
 
-    SQLite has no decimals and would store a float, so that sums drift; there it is a whole number
-    of cents.
+    SQLite has no decimal type and would store a float, so that sums are inexact; there it stores
+    cents as an integer.
     """
 
     impl = Numeric
@@ -149,24 +149,24 @@ class Money(TypeDecorator[Decimal]):
         return f"Money({self.digits})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """NUMERIC, or a whole number on SQLite."""
+        """NUMERIC, or an integer on SQLite."""
         stored = BigInteger() if dialect.name == "sqlite" else self.impl_instance
         return dialect.type_descriptor(stored)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | int | None:
-        """Store the amount, in cents on SQLite."""
+        """Convert to cents on SQLite."""
         if value is None or dialect.name != "sqlite":
             return value
         return int(value.scaleb(2))
 
     def result_processor(self, dialect: Dialect, coltype: object) -> ResultProcessor | None:
-        """Nothing to do for every value that is read, where the driver gives two decimals."""
+        """No conversion where the driver returns two decimals."""
         if dialect.name in EXACT_RESULTS:
             return self.impl_instance.result_processor(dialect, coltype)
         return super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:
-        """Give the amount with two decimals."""
+        """Convert to an amount with two decimals."""
         if value is None:
             return None
         amount = Decimal(value)

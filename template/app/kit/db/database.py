@@ -1,4 +1,4 @@
-"""The database as the service sees it: sessions to read and write, and work in transactions."""
+"""The `Database`: sessions for reading and writing, and transactions with retries."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SHARED = (
-    "all of them share one connection, because everything is rolled back in the end "
+    "all sessions share one connection, because everything is rolled back in the end "
     "(DATABASE_FORCE_ROLLBACK, or the fixture `client`). In a test, use `live_client`"
 )
 
@@ -51,8 +51,8 @@ JOIN_BY_SAVEPOINT: Any = {"join_transaction_mode": "create_savepoint"}
 class Database:
     """The engines of one process and the sessions on them.
 
-    It connects at the first use, so it can be made before there is a database, and outside a
-    running event loop.
+    It connects at the first use, so it can be created while the database is unavailable, and
+    outside a running event loop.
     """
 
     def __init__(self, settings: KitSettings) -> None:
@@ -60,9 +60,9 @@ class Database:
         self.writer = create_engine(settings, "write")
         self.reader = create_engine(settings, "read")
         note_failures(self.writer)
-        # expire_on_commit: what was loaded stays readable after COMMIT, when the response is made.
-        # close_resets_only: a session that is used after its end raises, instead of silently
-        # opening a connection that nobody returns.
+        # expire_on_commit: loaded entities stay readable after COMMIT, for the response.
+        # close_resets_only: a session that is used after its end raises, instead of leaking a
+        # connection.
         self._new_write_session = async_sessionmaker(
             self.writer,
             class_=WriteSession,
@@ -80,16 +80,16 @@ class Database:
         self._registry = ConnectionRegistry(self.writer, self.reader)
         self.monitor = PrimaryMonitor(settings, self._is_busy, self._shed_and_abort)
         self.retries: Counter[ErrorKind] = Counter()
-        """How often a transaction was retried, and why."""
+        """The number of retried transactions by kind of error."""
         self.ambiguous_commits = 0
-        """How often the connection was lost while COMMIT was on its way."""
+        """How often the connection was lost during COMMIT."""
 
     @asynccontextmanager
     async def read(self, *, isolation: Isolation | None = None) -> AsyncIterator[AsyncReadSession]:
         """A session for reading, for jobs, streams and scripts.
 
         Each statement takes a connection and returns it. With an `isolation`, all statements of the
-        block are one transaction on one connection.
+        block run in one transaction on one connection.
         """
         async with self._work(self._unit(writes=False, isolation=isolation)) as unit:
             yield await unit.read()
@@ -100,7 +100,7 @@ class Database:
         block raises: for jobs, streams and scripts. It is not retried; `run_transaction` is.
 
         Raises:
-            AmbiguousCommitError: The connection was lost while COMMIT was on its way.
+            AmbiguousCommitError: The connection was lost during COMMIT.
         """
         async with self._work(self._unit(writes=True, isolation=isolation)) as unit:
             yield await unit.write()
@@ -108,16 +108,17 @@ class Database:
     async def run_transaction(
         self, work: Callable[[AsyncSession], Awaitable[T]], *, isolation: Isolation | None = None
     ) -> T:
-        """Run work in one transaction, committed when this returns.
+        """Run `work` in one transaction, commit it and return the result.
 
-        The work is run again from its beginning when the database undid it for a reason that
-        passes: a deadlock, a serialization failure, a connection lost before COMMIT was sent. So it
-        should change nothing but the database and what it returns.
+        `work` is retried after a transient failure: a deadlock, a serialization failure, or a
+        connection lost before COMMIT was sent. So it should have no side effects outside the
+        database.
 
         Raises:
-            AmbiguousCommitError: The connection was lost while COMMIT was on its way.
-            DatabaseUnavailableError: It has been unavailable for a while; nothing was tried.
-            Exception: What the work or the database raised; nothing was written.
+            AmbiguousCommitError: The connection was lost during COMMIT.
+            DatabaseUnavailableError: The database has been unavailable for a while; nothing was
+                attempted.
+            Exception: An error of `work` or the database; nothing was written.
         """
 
         async def run(unit: UnitOfWork) -> T:
@@ -134,14 +135,14 @@ class Database:
         from_primary: bool = False,
         retries: bool = True,
     ) -> T:
-        """Run a unit of work to its commit, and again as `run_transaction` does.
+        """Run a unit of work and commit it, with retries as in `run_transaction`.
 
         Args:
-            work: It asks the unit for sessions.
-            writes: Whether it will ask for one that writes.
-            isolation: Of its transaction.
-            from_primary: Whether it must see what was written just now.
-            retries: Whether it may be run again.
+            work: A function that gets its sessions from the unit.
+            writes: Whether it will write.
+            isolation: The isolation level of its transaction.
+            from_primary: Whether it must not read from a replica.
+            retries: Whether it may be retried.
         """
         give_up = time.monotonic() + self.settings.database_retry_timeout
         pause = 0.01
@@ -155,26 +156,26 @@ class Database:
             except AmbiguousCommitError:
                 raise
             except Exception as error:
-                # What a unit without a session raises is not about its transaction.
+                # Without a session there is no transaction that could have failed.
                 kind = None if unit.is_new else classify(error)
                 retryable = retries and kind is not None and kind.retryable
                 if kind is None or not retryable or time.monotonic() + pause > give_up:
                     raise
                 logger.info("transaction retried: %s", kind.name, extra={"kind": kind.name})
                 self.retries[kind] += 1
-            # Those who collided must not meet again.
+            # Jitter, so that conflicting transactions do not collide again.
             await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 0.5)
 
     def _unit(self, *, writes: bool, isolation: Isolation | None) -> UnitOfWork:
         if isolation is not None and self._shared is not None:
-            raise TransactionControlError(f"an isolation level was asked for where {SHARED}")
+            raise TransactionControlError(f"an isolation level cannot be set where {SHARED}")
         return UnitOfWork(
             self._writers, self._readers, writes=writes, isolation=isolation, check=self._check
         )
 
     def _check(self) -> None:
-        """Refuse to wait for a database that has been unavailable for a while."""
+        """Fail fast if the database has been unavailable for a while."""
         if self.monitor.is_unavailable:
             raise DatabaseUnavailableError
 
@@ -184,7 +185,7 @@ class Database:
 
     @asynccontextmanager
     async def _work(self, unit: UnitOfWork) -> AsyncIterator[UnitOfWork]:
-        """Commit a unit of work at the end of the block, unless the block raises; end it anyway."""
+        """Commit a unit of work at the end of the block unless it raises; close it anyway."""
         shared = self._shared
         if shared is not None:
             await shared.acquire()
@@ -196,7 +197,7 @@ class Database:
         except Exception as error:
             kind = classify(error)
             if kind is None and isinstance(error, SQLAlchemyError) and unit.failure is not None:
-                # What came after a caught error: that the transaction has failed.
+                # Follows from an error that was caught before: report that one.
                 raise unit.failure from error
             if unit.commit_sent and kind in (ErrorKind.DISCONNECTED, ErrorKind.TIMEOUT):
                 self.ambiguous_commits += 1
@@ -204,8 +205,8 @@ class Database:
             if kind is ErrorKind.READ_ONLY and unit.writes:
                 self._writes_refused = True
             elif kind is ErrorKind.READ_ONLY:
-                # The database is well; the code is not.
-                raise ReadOnlySessionError("SQL that writes got a ReadSession") from error
+                # A bug in the code, not a state of the database.
+                raise ReadOnlySessionError("a ReadSession got SQL that writes") from error
             raise
         finally:
             try:
@@ -216,9 +217,9 @@ class Database:
 
     @asynccontextmanager
     async def force_rollback(self) -> AsyncIterator[None]:
-        """Roll back, at the end of the block, whatever is written inside it.
+        """Roll back, at the end of the block, all that is written inside it.
 
-        All sessions share one connection and take turns; their commits are savepoints.
+        All sessions share one connection and take turns; their commits release savepoints.
         """
         async with self.writer.connect() as connection:
             transaction = await connection.begin()
@@ -234,17 +235,17 @@ class Database:
                 await transaction.rollback()
 
     async def run_maintenance(self) -> None:
-        """Watch the primary until cancelled. Without it, callers wait the full time for an
-        unavailable database."""
+        """Monitor the primary until cancelled. Without it, callers wait for an unavailable database
+        until their timeout."""
         await self.monitor.run()
 
     async def check_readiness(self) -> tuple[bool, dict[str, str]]:
-        """Whether requests can do their work, and how each part is: `ok`, or what is wrong."""
+        """Whether the service is ready, and the result of each check: `ok`, or what is wrong."""
         checks = await self.monitor.check()
         return all(result in ("ok", "ahead") for result in checks.values()), checks
 
     async def close(self) -> None:
-        """Close all connections, whether the server helps or not."""
+        """Close all connections, even if the server does not respond."""
         await asyncio.gather(
             self.monitor.close(), *(close(engine, self._registry) for engine in self.engines)
         )
@@ -267,8 +268,8 @@ class Database:
         return self._writers.queue.in_use + self._readers.queue.in_use > 0
 
     async def _reconnect_readers(self) -> None:
-        """Have readers connect anew, as writers did who were refused and are accepted now: after a
-        failover the former primary may live on, and what is read there grow old."""
+        """Replace the readers' connections once writes succeed again after READ_ONLY errors: the
+        former primary may still run after a failover and return stale rows."""
         self._writes_refused = False
         await close(self.reader, self._registry)
 
@@ -279,7 +280,7 @@ class Database:
 
 
 class _SharedConnection:
-    """The right to use the connection that all sessions share while everything is rolled back."""
+    """Mutual exclusion on the connection that all sessions share during `force_rollback`."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -287,10 +288,10 @@ class _SharedConnection:
         self._holder: asyncio.Task[object] | None = None
 
     async def acquire(self) -> None:
-        """Wait for the turn of this unit of work.
+        """Take the connection.
 
         Raises:
-            TransactionControlError: It would wait for a unit of work that waits for this one.
+            TransactionControlError: Another unit of work, which waits for this one, has it.
         """
         task = asyncio.current_task()
         try:
@@ -305,6 +306,6 @@ class _SharedConnection:
         self._holder = task
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Return the connection."""
         self._holder = None
         self._lock.release()

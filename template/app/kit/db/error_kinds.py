@@ -1,29 +1,29 @@
-"""The kinds of database errors that the service tells apart."""
+"""The kinds of database errors that the service distinguishes."""
 
 from enum import Enum, auto
 
 
 class ErrorKind(Enum):
-    """What a database error means, whatever the driver calls it."""
+    """The meaning of a database error, independent of the driver."""
 
     UNIQUE = auto()
-    """The row exists already."""
+    """A unique constraint is violated: the row already exists."""
     FOREIGN_KEY = auto()
-    """The row refers to one that does not exist, or is referred to by one."""
+    """The row references one that does not exist, or is itself referenced."""
     INVALID = auto()
-    """A value does not fit its column or breaks a rule of the schema."""
+    """A value is invalid for its column or violates a constraint."""
     SERIALIZATION = auto()
-    """The transaction lost against another one; run again as a whole, it will pass."""
+    """A serialization failure or a deadlock; the whole transaction can be retried."""
     VANISHED = auto()
-    """A row that was to be changed was deleted by another transaction meanwhile."""
+    """Another transaction has deleted the row that was to be changed."""
     STALE = auto()
-    """A row that was to be changed has another version by now (`version_id_col`)."""
+    """Another transaction has changed the row that was to be changed (`version_id_col`)."""
     DISCONNECTED = auto()
-    """The connection was lost or could not be made."""
+    """The connection was lost or could not be established."""
     UNAVAILABLE = auto()
-    """The database cannot serve us: wrong password, no such database, broken storage."""
+    """The database cannot be used: wrong password, no such database, broken storage."""
     RESOURCE_EXHAUSTED = auto()
-    """No connection, lock, memory or disk space to be had just now."""
+    """No connection, lock, memory or disk space is available at the moment."""
     READ_ONLY = auto()
     """The database refuses writes."""
     TIMEOUT = auto()
@@ -33,5 +33,5 @@ class ErrorKind(Enum):
 
     @property
     def retryable(self) -> bool:
-        """Whether a transaction that was not committed may be run again as a whole."""
+        """Whether an uncommitted transaction may be retried as a whole."""
         return self in (ErrorKind.SERIALIZATION, ErrorKind.VANISHED, ErrorKind.DISCONNECTED)

@@ -1,4 +1,4 @@
-"""From an exception to its kind, wherever in the chain of causes the driver's error is."""
+"""Classification of exceptions by the driver's error in their chain of causes."""
 
 import re
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from app.kit.db.base import Base
 from app.kit.db.error_codes import classify_driver_error, violated_columns
 from app.kit.db.error_kinds import ErrorKind
 
-# What drivers raise as well, but others do, too.
-NOT_OF_A_DRIVER = (OSError, ValueError, ArithmeticError)
+# Built-in exceptions, which drivers raise, but other code does, too.
+NOT_DRIVER_SPECIFIC = (OSError, ValueError, ArithmeticError)
 
 
 class DatabaseUnavailableError(Exception):
-    """The database has been unavailable for so long that nothing was tried."""
+    """The database has been unavailable for a while, so nothing was attempted."""
 
 
 class AmbiguousCommitError(Exception):
-    """The connection was lost while COMMIT was on its way: it may or may not have happened."""
+    """The connection was lost during COMMIT: the transaction may or may not have been committed."""
 
 
 def classify(error: BaseException) -> ErrorKind | None:
-    """The kind of a database error; None if it is not one, or one without a kind.
+    """The kind of a database error; None for other and for unknown errors.
 
-    Only what comes from the database layer is one: an owner's OSError or TimeoutError has no kind.
-    The errors of a group must all have one.
+    Only errors of the database layer have a kind: an owner's OSError or TimeoutError has none. A
+    group has one if all its members do.
     """
     if isinstance(error, BaseExceptionGroup):
         kinds = [classify(each) for each in error.exceptions]
@@ -42,7 +42,7 @@ def classify(error: BaseException) -> ErrorKind | None:
         if isinstance(cause, StaleDataError):
             return ErrorKind.STALE if _is_versioned(cause) else ErrorKind.VANISHED
         from_database = from_database or isinstance(cause, SQLAlchemyError)
-        if isinstance(cause, NOT_OF_A_DRIVER) and not from_database:
+        if isinstance(cause, NOT_DRIVER_SPECIFIC) and not from_database:
             continue
         if (kind := classify_driver_error(cause)) is not None:
             return kind
@@ -52,7 +52,7 @@ def classify(error: BaseException) -> ErrorKind | None:
 
 
 def conflicting_columns(error: BaseException) -> list[str]:
-    """The names of the columns, without their table, whose values exist already."""
+    """The columns of a violated unique constraint, without the table; empty if unknown."""
     for cause in exception_chain(error):
         if columns := violated_columns(cause):
             return [column.partition(".")[2] for column in columns]
@@ -60,7 +60,7 @@ def conflicting_columns(error: BaseException) -> list[str]:
 
 
 def exception_chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, the driver's own error included."""
+    """The error and its causes, including the driver's error."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -68,7 +68,7 @@ def exception_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_versioned(error: StaleDataError) -> bool:
-    # SQLAlchemy says it of the table alone.
+    # SQLAlchemy reports only the table.
     match = re.search(r"on table '(?:.+\.)?(.+?)'", str(error))
     return match is not None and any(
         mapper.version_id_col is not None

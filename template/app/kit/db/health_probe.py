@@ -1,4 +1,4 @@
-"""ConnectionRegistry that are cut off when their server is silent, instead of waiting for it."""
+"""Health checks, and connections that are aborted when their server does not respond."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,25 +17,25 @@ CLOSE_TIMEOUT = 3.0
 
 
 class ConnectionRegistry:
-    """The driver's registry of some engines, as long as there are any."""
+    """The open driver connections of some engines."""
 
     def __init__(self, *engines: AsyncEngine) -> None:
-        self._registry: WeakSet[Any] = WeakSet()
+        self._connections: WeakSet[Any] = WeakSet()
         for engine in engines:
-            # First: SQLAlchemy's own listener sends a statement, which may be the one that hangs.
+            # Inserted first: SQLAlchemy's own listener sends a statement, which may hang.
             event.listen(engine.sync_engine, "connect", self._note, insert=True)
 
     def _note(self, connection: Any, record: object) -> None:
-        self._registry.add(connection.driver_connection)
+        self._connections.add(connection.driver_connection)
 
     def abort_all(self) -> None:
-        """Have whoever waits for the server get an error at once."""
-        for connection in list(self._registry):
+        """Abort all connections: callers that wait for the server get an error at once."""
+        for connection in list(self._connections):
             abort(connection)
 
 
 async def close(engine: AsyncEngine, registry: ConnectionRegistry) -> None:
-    """Close an engine's registry; those of a silent server are cut off in the end."""
+    """Close an engine's connections; abort those that do not close within CLOSE_TIMEOUT."""
     limit = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, registry.abort_all)
     try:
         await replace_pool(engine)
@@ -44,15 +44,15 @@ async def close(engine: AsyncEngine, registry: ConnectionRegistry) -> None:
 
 
 class HealthProbe:
-    """A connection of its own to a server, to see how it is."""
+    """A dedicated connection for the health checks of a server."""
 
     def __init__(self, settings: KitSettings, timeout: float) -> None:
-        """It has `timeout` seconds for each connect."""
+        """A check may take `timeout` seconds."""
         self._timeout = timeout
         limits = {
             "database_connect_timeout": timeout,
             "database_pool_timeout": timeout,
-            # The connect itself tells as much, and a second connection would take the time again.
+            # The check itself is a ping, and a reconnect would take the time twice.
             "database_pool_pre_ping": False,
         }
         self._engine = create_engine(settings.model_copy(update=limits), "probe")
@@ -60,15 +60,15 @@ class HealthProbe:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that is cut off when the time is over."""
-        # Not a cancellation, after which the driver would wait for the server again.
+        """A connection that is aborted after the timeout."""
+        # Not by a cancellation, after which the driver would wait for the server again.
         loop = asyncio.get_running_loop()
         limit = loop.call_later(self._timeout, self._registry.abort_all)
         try:
             async with self._engine.connect() as connection:
                 yield connection
         except Exception:
-            # An old connection says nothing about whether a new one can be had.
+            # The next check must open a new connection.
             self._registry.abort_all()
             raise
         finally:
@@ -79,5 +79,5 @@ class HealthProbe:
         try:
             await close(self._engine, self._registry)
         finally:
-            # One whose opening was cancelled is in no pool.
+            # A connection whose connect was cancelled is in no pool.
             self._registry.abort_all()

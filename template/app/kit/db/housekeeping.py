@@ -1,4 +1,4 @@
-"""What is deleted after its time."""
+"""Deletion of expired rows."""
 
 from datetime import timedelta
 

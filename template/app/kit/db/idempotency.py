@@ -1,4 +1,4 @@
-"""Responses kept for clients that retry a request whose outcome they never learned."""
+"""Stored responses, for clients that retry a request whose response they did not receive."""
 
 from datetime import datetime, timedelta
 
@@ -11,23 +11,23 @@ RETENTION = timedelta(hours=24)
 
 
 class IdempotencyRecord(Base):
-    """The first response to a request with an `Idempotency-Key`, written in its transaction."""
+    """The first response to a request with an `Idempotency-Key`, stored in its transaction."""
 
     __tablename__ = "idempotency_keys"
 
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
-    """What was requested: a SHA-256 of method, path and body."""
+    """The request: a SHA-256 of method, path and body."""
     principal: Mapped[str] = mapped_column(String(64))
-    """Who requested it: a SHA-256 of the principal, or of the credentials that were sent."""
+    """The client: a SHA-256 of the principal, or of the credentials that were sent."""
     status: Mapped[int] = mapped_column(SmallInteger)
     headers: Mapped[str] = mapped_column(Text)
-    """Those that are replayed, as a JSON object."""
-    # None: empty, which to some databases is the same.
+    """The replayed headers, as a JSON object."""
+    # None for an empty body, which Oracle would store as NULL anyway.
     body: Mapped[bytes | None] = mapped_column(Blob)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now, index=True)
 
     @property
     def expired(self) -> bool:
-        """Whether its retention is over."""
+        """Whether the retention has passed."""
         return self.created_at < utc_now() - RETENTION

@@ -1,4 +1,4 @@
-"""The order of a list, and cursors: positions in it, which clients send to get the next page."""
+"""Keysets, the order of a list, and cursors, which clients send to get the next page."""
 
 import base64
 import zlib
@@ -20,16 +20,16 @@ from sqlalchemy.sql.functions import FunctionElement
 # Databases index at most 3,072 bytes, MySQL's limit; PostgreSQL's and SQLite's pages are similar.
 MAX_CURSOR = 5000
 
-# What a database compares exactly as it was read. A float is rounded on its way here and back, so
-# that its row would be shown twice or never.
+# Types whose values compare the same after a round trip. A float may be rounded, so that its row
+# would be returned twice or never.
 EXACT = (bool, int, str, bytes, Decimal, UUID, datetime, date, time, timedelta, Enum)
 
 
 class InvalidCursorError(ValueError):
-    """A cursor that no page of this list returned as its `next`."""
+    """A cursor that is not the `next` of a page of this list."""
 
     def __init__(self) -> None:
-        super().__init__("This is not a cursor of this list; take `next` of a page of it.")
+        super().__init__("This is not a cursor of this list; use `next` of one of its pages.")
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class OrderColumn:
     descending: bool = False
 
     def __str__(self) -> str:
-        # Of an alias, the name may be another one in each process.
+        # The base column, because an alias may have a different name in each process.
         (column,) = self.column.base_columns
         return f"{column} {'DESC' if self.descending else 'ASC'}"
 
 
 class Keyset:
-    """The order of a list by columns that, together, are different in each row."""
+    """The order of a list by columns that are unique together."""
 
     def __init__(self, columns: tuple[OrderColumn, ...]) -> None:
         self.columns = columns
@@ -55,16 +55,16 @@ class Keyset:
             bindparam(f"page_after_{n}", type_=c.column.type) for n, c in enumerate(columns)
         ]
         self.rows_after = _rows_after(columns, self.parameters)
-        """The condition that a row comes after the position in the parameters."""
+        """The condition for rows after the position in the parameters."""
         types: Any = tuple(_type_of_values(c.column) for c in columns)
         self._values: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
             tuple[types], config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
         )
-        # With it, the checksum is of this order alone.
+        # Seeds the checksum, so that a cursor is valid for this order only.
         self._order = zlib.crc32(", ".join(map(str, columns)).encode())
 
     def encode(self, values: tuple[Any, ...]) -> str:
-        """The cursor of the row with these values of the columns.
+        """The cursor of a row with these values of the columns.
 
         Raises:
             ValueError: A value is NULL, has another type than its column or is too long.
@@ -77,19 +77,19 @@ class Keyset:
         return cursor
 
     def decode(self, cursor: str) -> dict[str, Any]:
-        """The position of a cursor, as values of the parameters.
+        """The position of a cursor: the values of the parameters.
 
         Raises:
-            InvalidCursorError: `encode` did not make it for this order.
+            InvalidCursorError: `encode` did not return it for this order.
         """
         try:
             packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
             values = self._values.validate_json(packed[4:])
-            # It covers the checksum, and that the same position has one cursor only.
-            genuine = self.encode(values) == cursor
+            # Verifies the checksum, and that the encoding is canonical.
+            valid = self.encode(values) == cursor
         except ValueError:
-            genuine = False
-        if not genuine:
+            valid = False
+        if not valid:
             raise InvalidCursorError
         return {bind.key: value for bind, value in zip(self.parameters, values, strict=True)}
 
@@ -102,19 +102,19 @@ def keyset(columns: tuple[OrderColumn, ...]) -> Keyset:
     """The order by these columns.
 
     Raises:
-        ValueError: Pages by one of them would lose rows.
+        ValueError: Pagination by one of them would skip rows.
     """
     return Keyset(columns)
 
 
 def _type_of_values(column: Column[Any]) -> Any:
-    """What Pydantic checks values of a column by."""
+    """The type by which Pydantic validates values of a column."""
     if column.nullable:
         raise ValueError(f"{column} may be NULL; pages in its order would lose rows")
-    # MySQL orders its own enums by position, and compares them as text.
+    # MySQL orders native enums by position, but compares them as text.
     if getattr(column.type, "native_enum", False):
-        raise ValueError(f"{column} is an enum of the database; give it Enum(…, native_enum=False)")
-    # Of a decorated type, such as Money, what it decorates says what its values are.
+        raise ValueError(f"{column} is a native enum; declare it as Enum(…, native_enum=False)")
+    # A TypeDecorator, such as Money, has the Python type of the type that it decorates.
     stored: Any = getattr(column.type, "impl_instance", column.type)
     try:
         python_type = stored.python_type
@@ -122,7 +122,7 @@ def _type_of_values(column: Column[Any]) -> Any:
         python_type = object
     if not issubclass(python_type, EXACT):
         raise ValueError(f"{column} is of type {column.type!r}; pages in its order would lose rows")
-    # Beyond these, nothing comes from a column, and drivers fail in ways of their own.
+    # No column has values beyond these, and each driver would fail with a different error.
     if python_type is int:
         return Annotated[int, Field(ge=-(2**63), lt=2**63)]
     if python_type is Decimal:
@@ -142,7 +142,7 @@ def _rows_after(
 def _lexicographic(
     columns: tuple[OrderColumn, ...], parameters: list[BindParameter[Any]]
 ) -> ColumnElement[bool]:
-    """`a >= x AND (a > x OR a = x AND …)`: the first part gives an index a place to begin."""
+    """`a >= x AND (a > x OR a = x AND …)`: the first part bounds the index range."""
     (first, *others), (value, *values) = columns, parameters
     column = first.column
     beyond = column < value if first.descending else column > value
@@ -154,7 +154,7 @@ def _lexicographic(
 
 
 class _RowsAbove(FunctionElement[bool]):
-    """`(a, b) > (x, y)`: in an index on both columns, PostgreSQL and SQLite begin exactly there,
+    """`(a, b) > (x, y)`: with an index on both columns, PostgreSQL and SQLite start exactly there,
     however many rows have the same `a`."""
 
     name = "rows_above"
@@ -181,7 +181,7 @@ def _compare_rows(element: _RowsAbove, compiler: SQLCompiler, **options: Any) ->
     return f"({', '.join(texts[:half])}) {element.sign} ({', '.join(texts[half:])})"
 
 
-# MySQL and MariaDB would read the whole index for it, and Oracle has no such comparison.
+# MySQL and MariaDB would scan the whole index, and Oracle has no row comparison.
 @compiles(_RowsAbove, "mysql")
 @compiles(_RowsAbove, "mariadb")
 @compiles(_RowsAbove, "oracle")

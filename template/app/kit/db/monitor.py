@@ -1,8 +1,8 @@
-"""Whether the database is there, so that nobody waits for one that is not.
+"""Availability of the primary, so that callers do not wait for an unavailable database.
 
-While requests are under way a task looks at the primary twice a second. When the primary has been
-away for longer than work is tried again, new work fails at once, and who still waits for an answer
-of the server is cut off. The service is back as soon as a check succeeds.
+While requests are in flight, a task checks the primary every INTERVAL seconds. When it has been
+unavailable for longer than DATABASE_RETRY_TIMEOUT, new work fails fast, waiters are rejected, and
+connections are aborted. The first successful check ends that.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from app.kit.db.health_probe import HealthProbe
 from app.kit.settings import KitSettings
 
 INTERVAL = 0.5
-# To connect, or to answer. Who asks for the readiness takes a later answer for none.
+# Seconds to connect and to respond. Readiness must be reported before the prober's own timeout.
 TIMEOUT = 1.5
 
 logger = logging.getLogger(__name__)
 
 
 class PrimaryMonitor:
-    """Looks at the primary."""
+    """Checks the primary."""
 
     def __init__(
         self, settings: KitSettings, is_busy: Callable[[], bool], on_unavailable: Callable[[], None]
     ) -> None:
-        """Only while the service `is_busy`, or the database is away, there is a reason to check;
-        `on_unavailable` is called while the database has been away for too long."""
+        """The primary is checked while the service `is_busy` or the database is unavailable;
+        `on_unavailable` is called after each check while `is_unavailable`."""
         self._probe = HealthProbe(settings, TIMEOUT)
         self._retry_timeout = settings.database_retry_timeout
         self._is_busy = is_busy
@@ -40,19 +40,19 @@ class PrimaryMonitor:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the database has been away for so long that nobody should wait for it."""
+        """Whether the database has been unavailable for longer than transactions are retried."""
         since = self._down_since
         return since is not None and time.monotonic() - since > self._retry_timeout
 
     async def check(self) -> dict[str, str]:
-        """How the `primary` and its `schema` are: `ok`, or what is wrong; a schema that is `ahead`
-        of this code is in order. Who asks at the same time shares one check."""
+        """The state of the `primary` and its `schema`: `ok`, or what is wrong; a schema `ahead` of
+        this code is no error. Concurrent callers share one check."""
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._check_once())
         return await asyncio.shield(self._check)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             if self._down_since is not None or self._is_busy():
                 await self.check()
@@ -79,13 +79,14 @@ class PrimaryMonitor:
             checks["primary"] = kind.name.lower() if kind else "failing"
             if kind in (ErrorKind.DISCONNECTED, ErrorKind.TIMEOUT):
                 if self._down_since is None:
-                    logger.warning("the database is away")
-                    # When it takes longer than that, it is this process that stood still.
+                    logger.warning("the database is unavailable")
+                    # A check that took longer than TIMEOUT means that this process was stalled.
                     self._down_since = max(started, time.monotonic() - TIMEOUT)
                 return checks
         else:
             checks = {"primary": "ok", "schema": state}
         if self._down_since is not None:
-            logger.warning("the database is back after %.1f s", started - self._down_since)
+            seconds = started - self._down_since
+            logger.warning("the database is available again after %.1f s", seconds)
             self._down_since = None
         return checks

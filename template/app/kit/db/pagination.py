@@ -1,5 +1,5 @@
-"""Lists in pages by keyset: each begins after the last row of the one before, so that page 1,000
-costs what page 1 costs, and rows that come and go shift nothing.
+"""Keyset pagination: each page starts after the last row of the previous one, so that page 1,000
+costs as much as page 1, and concurrent inserts and deletes shift no rows.
 
 A list is one SELECT, with any WHERE and ORDER BY:
 
@@ -34,24 +34,24 @@ DIRECTIONS = {operators.asc_op: False, operators.desc_op: True}
 
 
 class PageQuery(BaseModel):
-    """Which page a client asks for: `page: Annotated[PageQuery, Query()]`."""
+    """The query parameters of a list: `page: Annotated[PageQuery, Query()]`."""
 
     model_config = ConfigDict(frozen=True)
 
-    limit: Annotated[int, Field(ge=1, le=1000, description="Items on a page.")] = 50
+    limit: Annotated[int, Field(ge=1, le=1000, description="Maximum number of items.")] = 50
     after: Annotated[
         str | None,
         Field(
             max_length=MAX_CURSOR,
             pattern="^[A-Za-z0-9_-]+$",
-            description="`next` of the page before.",
+            description="`next` of the previous page.",
         ),
     ] = None
 
 
 class Page(BaseModel, Generic[T]):
-    """A page of a list: `Page[Note]` is what a service returns, `response_model=Page[NoteRead]`
-    what clients see, by the name of NotePage."""
+    """A page of a list: a service returns `Page[Note]`, and `response_model=Page[NoteRead]` is
+    named NotePage in the OpenAPI document."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, from_attributes=True)
 
@@ -60,8 +60,7 @@ class Page(BaseModel, Generic[T]):
 
     @classmethod
     def __class_getitem__(cls, item: Any) -> Any:
-        """A class with a name of its own, because in the OpenAPI document Pydantic would name it
-        `Page_NoteRead_`."""
+        """Name the class `NotePage` in the OpenAPI document, instead of `Page_NoteRead_`."""
         generic = super().__class_getitem__(item)
         name = f"{getattr(item, '__name__', '')}".removesuffix("Read") + "Page"
         return generic if isinstance(item, TypeVar) else _named(generic, name)
@@ -102,31 +101,30 @@ async def paginate(
     *,
     key: KeyColumn | Sequence[KeyColumn] = (),
 ) -> Page[Any]:
-    """One page of what a statement selects: entities or values of one column; where it selects
-    several columns, or a table, a dict for each row.
+    """One page of the rows of a statement: entities, values of a single column, or, if it selects
+    several columns or a table, a dict for each row.
 
-    The order is the statement's ORDER BY, then the primary key of what it selects, in the direction
-    of the last column. Every page costs the same if an index has these columns in this order.
+    The order is the statement's ORDER BY, then the primary key, in the direction of the last
+    column. Every page costs the same if an index has these columns in this order.
 
-    A statement that is made once, at module level, is prepared once; `params` are the values of its
-    `bindparam`s.
+    Define the statement at module level, with `bindparam`s: it is then prepared only once.
 
     Args:
-        session: Where to run it.
-        statement: Without LIMIT.
-        page: Which page.
-        params: As for `session.execute`.
-        key: Columns that are different in each row, in place of the primary key: where an index
-            serves them better, or where the statement selects from several tables.
+        session: The session that runs it.
+        statement: The SELECT, without LIMIT.
+        page: The query parameters of the page.
+        params: The values of the `bindparam`s.
+        key: Columns that are unique together, to be used instead of the primary key, because an
+            index on them exists or the statement selects from several tables.
 
     Raises:
         InvalidCursorError: `page.after` is not a cursor of a list in this order.
-        ValueError: Pages in this order would lose rows, because a column may be NULL, or does not
-            compare exactly.
+        ValueError: Pagination in this order would skip rows, because a column may be NULL or does
+            not compare exactly.
     """
     pages = _pages(statement, tuple(key) if isinstance(key, Sequence) else (key,))
     run: Any = session.scalars if pages.are_entities else session.execute
-    # One row more than asked for tells whether there is a next page.
+    # One additional row shows whether there is a next page.
     values = {**(params or {}), LIMIT.key: page.limit + 1}
     if page.after is None:
         found = await run(pages.first, values)
@@ -137,7 +135,7 @@ async def paginate(
         except StatementError as error:
             if isinstance(error, DBAPIError):
                 raise
-            # A type refused a value, which it can only have got from a forged cursor.
+            # A column type rejected a value: the cursor is forged.
             raise InvalidCursorError from error
     rows: list[Any] = list(found)
     cursor = None
@@ -148,13 +146,13 @@ async def paginate(
         return Page(items=rows, next=cursor)
     if pages.names is None:
         return Page(items=[row[0] for row in rows], next=cursor)
-    # Not `found.mappings()`, which is ten times as slow. What the key adds to a row is left out.
+    # Not `found.mappings()`, which is ten times as slow. Columns added for the key are dropped.
     return Page(items=[dict(zip(pages.names, row, strict=False)) for row in rows], next=cursor)
 
 
 @dataclass(frozen=True)
 class _Pages:
-    """What is prepared once for a statement."""
+    """A prepared statement and its order."""
 
     keyset: Keyset
     first: Select[*tuple[Any, ...]]
@@ -163,7 +161,7 @@ class _Pages:
     key_of: Callable[[Any], tuple[Any, ...]]
     """The values of the keyset's columns in a row."""
     names: tuple[str, ...] | None
-    """Of the columns that were asked for; None if rows are entities or single values."""
+    """The names of the selected columns; None if rows are entities or single values."""
 
 
 _prepared: WeakKeyDictionary[Select[*tuple[Any, ...]], dict[tuple[KeyColumn, ...], _Pages]]
@@ -194,7 +192,7 @@ def _prepare(statement: Select[*tuple[Any, ...]], key: tuple[KeyColumn, ...]) ->
     if are_entities:
         key_of = _getter(attrgetter, [attributes[c.column] for c in columns])
     else:
-        # What of the key is not selected is added to each row.
+        # Key columns that are not selected are added to each row.
         at = {column: position for position, column in enumerate(expressions)}
         added = [c.column for c in columns if c.column not in at]
         at |= {column: len(selected) + n for n, column in enumerate(added)}
@@ -211,7 +209,7 @@ def _order_column(clause: ColumnElement[Any]) -> OrderColumn:
     if isinstance(clause, UnaryExpression) and clause.modifier in DIRECTIONS:
         clause, descending = clause.element, DIRECTIONS[clause.modifier]
     if not isinstance(clause, Column):
-        raise ValueError(f"pages go by columns of tables, ascending or descending, not by {clause}")
+        raise ValueError(f"ORDER BY must name columns, ascending or descending, not {clause}")
     return OrderColumn(clause, descending)
 
 
@@ -221,7 +219,7 @@ def _getter(kind: Any, names: list[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _expression(item: Any) -> ColumnElement[Any] | None:
-    """What has the value of something selected; None for an entity."""
+    """The expression of a selected item; None for an entity."""
     if item["expr"] is item.get("entity"):
         return None
     expression = item["expr"].expression
@@ -230,7 +228,7 @@ def _expression(item: Any) -> ColumnElement[Any] | None:
 
 @lru_cache(maxsize=256)
 def _attributes(entity: Any) -> dict[ColumnElement[Any], str]:
-    """The attributes of an entity by their columns."""
+    """The attribute names of an entity by column."""
     names = [attribute.key for attribute in inspect(entity).mapper.column_attrs]
     return {getattr(entity, name).expression: name for name in names}
 
@@ -242,7 +240,7 @@ def _primary_key(selected: Sequence[Any]) -> list[Any]:
     }
     sources.pop(None, None)
     if len(sources) != 1:
-        raise ValueError("paginate() needs `key`: the columns that are different in each row")
+        raise ValueError("paginate() needs `key`: columns that are unique together")
     (source,) = sources
     if isinstance(source, FromClause):
         return list(source.primary_key)
@@ -252,7 +250,7 @@ def _primary_key(selected: Sequence[Any]) -> list[Any]:
 
 
 def _refuse_outer_joins(statement: Select[*tuple[Any, ...]], order: Keyset, own: set[Any]) -> None:
-    """Of an outer joined table, a column may be NULL, whatever the table says."""
+    """Refuse to order by columns of other tables in an outer join: they may be NULL."""
     others = [c.column for c in order.columns if c.column.table not in own]
     if not others:
         return

@@ -1,4 +1,4 @@
-"""The pools of the engines of a process."""
+"""The connection pools of a process."""
 
 from typing import Any, Literal
 
@@ -11,17 +11,17 @@ from app.kit import answers
 from app.kit.db.admission import AdmissionQueue
 from app.kit.settings import KitSettings
 
-# write: requests and jobs that change something; read: those that do not; migrate: changes of the
-# schema; probe: health checks, which must not queue behind requests.
+# write: requests and jobs that write; read: those that only read; migrate: schema changes; probe:
+# health checks, which must not queue behind requests.
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 Role = Literal["write", "read", "migrate", "probe"]
 
 
 def pool_size(settings: KitSettings, role: Role) -> tuple[int, int]:
-    """How many connections an engine keeps, and how many overflow connections it may open.
+    """The pool size and the maximum overflow of an engine.
 
-    The reading and the writing engine share what the settings allow to the process, unless the
-    database has a single writer; each gets at least one connection.
+    The reading and the writing engine share the connections of the process equally, unless the
+    database has a single writer; each has at least one.
     """
     size, overflow = settings.database_pool_size, settings.database_max_overflow
     if role == "probe" or (answers.SINGLE_WRITER and role == "write"):
@@ -33,7 +33,7 @@ def pool_size(settings: KitSettings, role: Role) -> tuple[int, int]:
 
 
 def pool_options(settings: KitSettings, role: Role) -> dict[str, Any]:
-    """The arguments of `create_async_engine` that are about the pool."""
+    """The pool arguments of `create_async_engine`."""
     if role == "migrate":
         return {"poolclass": NullPool}
     size, overflow = pool_size(settings, role)
@@ -47,22 +47,21 @@ def pool_options(settings: KitSettings, role: Role) -> dict[str, Any]:
 
 
 def admission_queue(settings: KitSettings, role: Role) -> AdmissionQueue:
-    """The queue for the connections of the engine with a role."""
+    """The admission queue of the engine with this role."""
     return AdmissionQueue(sum(pool_size(settings, role)), settings.database_pool_timeout)
 
 
 async def replace_pool(engine: AsyncEngine) -> None:
-    """Close an engine's connections: those that are idle now, those at work when that has ended.
+    """Replace an engine's pool: close idle connections now and the others when they are returned.
 
-    After `dispose` alone new callers would block on the old pool, to which nobody may return; and
-    it leaves connections that are at work, idle after that, to the garbage collector: with those of
-    the new pool they would be more than the settings allow.
+    After `dispose` alone, new callers could block on the old pool; and it leaves connections in use
+    to the garbage collector, so that both pools together could exceed the settings.
     """
 
-    def close_after_work(connection: object, record: ConnectionPoolEntry) -> None:
+    def close_on_return(connection: object, record: ConnectionPoolEntry) -> None:
         record.invalidate()
 
     old = engine.sync_engine.pool
     await engine.dispose(close=False)
-    event.listen(old, "checkin", close_after_work)
+    event.listen(old, "checkin", close_on_return)
     await greenlet_spawn(old.dispose)

@@ -1,8 +1,8 @@
-"""The two types of session: one that may write, and one that cannot, so that the type checker,
-the session itself and the database each keep writes off it.
+"""The two types of session: one for writing, and one that is read-only for the type checker, at run
+time and in the database.
 
 A function that only reads takes an `AsyncReadSession`, and works with either; one that writes takes
-SQLAlchemy's `AsyncSession`. docs/transactions.md says what each of them sees.
+SQLAlchemy's `AsyncSession`. docs/transactions.md describes what each of them sees.
 """
 
 import re
@@ -21,20 +21,20 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
-# Text that only reads begins so. What a database does inside a SELECT, it refuses itself.
+# The start of SQL text that reads. The database itself refuses writes inside a SELECT.
 READING_TEXT = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA|DESC)\b", re.I)
 
 
 class ReadOnlySessionError(Exception):
-    """Something was written through a session for reading; take a `WriteSession` there."""
+    """A session for reading was used to write; use a `WriteSession`."""
 
 
 class TransactionControlError(Exception):
-    """A transaction was to be ended or altered by code that it does not belong to."""
+    """Code that does not own a transaction tried to end or alter it."""
 
 
 class AsyncReadSession(Protocol):
-    """What of SQLAlchemy's `AsyncSession` reads."""
+    """The methods of SQLAlchemy's `AsyncSession` that read."""
 
     @overload
     async def execute(
@@ -70,19 +70,19 @@ class AsyncReadSession(Protocol):
     async def stream(
         self, statement: Executable, params: Parameters | None = None
     ) -> AsyncResult[*tuple[Any, ...]]:
-        """Rows as they arrive, which some databases give from a snapshot only."""
+        """Rows as they arrive from the server."""
         ...
 
     async def connection(self, *, execution_options: Mapping[str, Any] = ...) -> AsyncConnection:
-        """The connection, for options of the transaction that is to begin."""
+        """The connection; the options apply to a transaction that has not begun yet."""
         ...
 
 
 def refuse_writing(statement: Executable) -> None:
-    """Refuse a statement that writes, as far as it can be seen.
+    """Refuse a statement that is known to write.
 
     Raises:
-        ReadOnlySessionError: It is DML, DDL, or text that does not begin as a query does.
+        ReadOnlySessionError: It is DML, DDL, or text that does not start like a query.
     """
     if isinstance(statement, TextClause):
         reads = READING_TEXT.match(statement.text) is not None
@@ -95,7 +95,7 @@ def refuse_writing(statement: Executable) -> None:
 
 
 class ReadOnlySession(Session):
-    """The session behind an `AsyncReadSession`, where nothing else in the transaction writes."""
+    """The session behind an `AsyncReadSession` whose unit of work does not write."""
 
 
 @event.listens_for(ReadOnlySession, "before_flush")
@@ -117,14 +117,14 @@ def _refuse_dml(state: ORMExecuteState) -> None:
 
 
 class WriteSession(AsyncSession):
-    """An `AsyncSession` whose transaction is ended by whoever began it, not by those who use it."""
+    """An `AsyncSession` whose transaction only its owner may end."""
 
     def _refuse(self, call: str) -> NoReturn:
         raise TransactionControlError(
-            f"{call} on a session that you were given: its transaction is committed after your "
-            "code has returned, and rolled back after an exception or a response of 400 and above. "
-            "Use flush() to send what is pending, begin_nested() for a savepoint, and "
-            "Database.write() for a transaction of your own"
+            f"{call} on a session whose transaction belongs to the caller: it is committed after "
+            "your code has returned, or rolled back after an exception or a response of 400 and "
+            "above. Use flush() to send pending changes, begin_nested() for a savepoint, and "
+            "Database.write() for a separate transaction"
         )
 
     async def commit(self) -> None:
@@ -167,11 +167,11 @@ class WriteSession(AsyncSession):
         """The connection of the transaction.
 
         Raises:
-            TransactionControlError: The transaction has begun, and options would be ignored.
+            TransactionControlError: The transaction has begun already, so options have no effect.
         """
         if execution_options and self.in_transaction():
             raise TransactionControlError(
-                "options of the transaction, such as its isolation level, came after its first "
-                "statement; declare them by @transaction(isolation=...) on the endpoint"
+                "transaction options, such as the isolation level, must be set before the first "
+                "statement; use @transaction(isolation=...) on the endpoint"
             )
         return await super().connection(bind_arguments, execution_options, **options)

@@ -1,7 +1,7 @@
-"""SQLite's connections: aiosqlite's, which run in threads of their own, made cheaper and breakable.
+"""SQLite connections: aiosqlite's, with fewer calls of their thread, and interruptible.
 
-A call of such a thread costs more than most statements do. All that is private to aiosqlite is used
-here; that is why the range of its versions is narrow.
+A call of that thread costs more than most statements. This module uses private attributes of
+aiosqlite, so the range of its versions is narrow.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import aiosqlite
 
 T = TypeVar("T")
 
-# So many rows come with the statement; who reads more, or as a stream, has them fetched.
+# Number of rows that are fetched with the statement.
 FIRST_ROWS = 1024
 
 
 def connect(database: str, statement_timeout: float | None, **options: Any) -> Connection:
-    """What aiosqlite's `connect` does; the options are those of `sqlite3.connect`. A statement that
-    takes more than `statement_timeout` seconds is interrupted; None: it may take any time."""
+    """As aiosqlite's `connect`; the options are those of `sqlite3.connect`. A statement is
+    interrupted after `statement_timeout` seconds; None: no limit."""
     connector = partial(sqlite3.connect, database, **options)
     connection = Connection(connector, FIRST_ROWS, statement_timeout)
-    # Like those that SQLAlchemy makes, it must not keep a process alive.
+    # As SQLAlchemy does: the thread must not keep the process alive.
     connection._thread.daemon = True
     return connection
 
 
 class Cursor(aiosqlite.Cursor):
-    """Runs a statement and fetches its rows in one call of the thread, where SQLAlchemy and
-    aiosqlite take four: for the cursor, the statement, the rows and the end."""
+    """Runs a statement and fetches its rows in one call of the thread, instead of four: for the
+    cursor, the statement, the rows and the close."""
 
     def __init__(self, connection: Connection) -> None:
         self.iter_chunk_size = FIRST_ROWS
@@ -66,7 +66,7 @@ class Cursor(aiosqlite.Cursor):
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> list[Any]:
-        """The next so many rows, or as many as there are."""
+        """The next `size` rows, or fewer at the end."""
         size = size or self.arraysize
         rows, self._rows = self._rows[:size], self._rows[size:]
         if len(rows) < size and not self._all_fetched:
@@ -75,7 +75,7 @@ class Cursor(aiosqlite.Cursor):
         return rows
 
     async def fetchall(self) -> list[Any]:
-        """All rows that are left."""
+        """All remaining rows."""
         rows, self._rows = self._rows, []
         if not self._all_fetched:
             rows += await self._conn.call(self._cursor.fetchall)
@@ -83,16 +83,16 @@ class Cursor(aiosqlite.Cursor):
         return rows
 
     async def close(self) -> None:
-        """Forget the rows that are left."""
+        """Discard the remaining rows."""
         self._rows = []
-        # SQLite's statement ended with its last row, and with it the locks that it held.
+        # After its last row, a statement has ended and holds no locks.
         if not self._all_fetched:
             await self._conn.call(self._cursor.close)
             self._all_fetched = True
 
 
 class Connection(aiosqlite.Connection):
-    """A connection that can be freed from a statement that it runs."""
+    """A connection whose running statement can be interrupted."""
 
     def __init__(
         self,
@@ -105,61 +105,61 @@ class Connection(aiosqlite.Connection):
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
 
     def cursor(self) -> Cursor:  # type: ignore[override]
-        """A cursor, which costs nothing until it runs a statement."""
+        """A cursor; it calls the thread only when it runs a statement."""
         return Cursor(self)
 
     async def commit(self) -> None:
-        """Commit; costs nothing where there is no transaction."""
+        """Commit; does nothing without a transaction."""
         if self.in_transaction:
             await super().commit()
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function in the connection's thread, which runs a statement."""
-        calling = self._execute(function, *arguments)  # type: ignore[no-untyped-call]
+        """Call a function that runs a statement, in the connection's thread."""
+        result = self._execute(function, *arguments)  # type: ignore[no-untyped-call]
         if self._statement_timeout is None:
-            return cast(T, await calling)
+            return cast(T, await result)
         loop = asyncio.get_running_loop()
         limit = loop.call_later(self._statement_timeout, self.abort)
         try:
-            return cast(T, await calling)
+            return cast(T, await result)
         finally:
             limit.cancel()
 
     def new_cursor(self) -> sqlite3.Cursor:
-        """What a cursor runs its statement with, in the connection's thread."""
+        """A cursor of `sqlite3`; called in the connection's thread."""
         cursor = self._conn.cursor()
         self._cursors.add(cursor)
         return cursor
 
     @property
     def closed(self) -> bool:
-        """Whether there is no database behind it."""
+        """Whether the connection is closed."""
         return self._connection is None
 
     def abort(self) -> None:
-        """Interrupt the statement that it runs: whoever waits for it gets an error."""
+        """Interrupt the running statement: its caller gets an error."""
         sqlite = self._connection
         if sqlite is not None:
-            # Its thread may have closed it meanwhile.
+            # The thread may have closed it in the meantime.
             with suppress(sqlite3.ProgrammingError):
                 sqlite.interrupt()
 
-    def roll_back_soon(self) -> None:
-        """Interrupt the statement that it runs, and roll back as soon as that has ended.
+    def rollback_nowait(self) -> None:
+        """Interrupt the running statement, and roll back as soon as it has ended.
 
-        The statement of a request that was cancelled runs on in the thread; its locks would stay
-        until the garbage collector comes.
+        After the cancellation of a request, its statement continues in the thread, and would hold
+        its locks until the connection is garbage-collected.
         """
         sqlite = self._connection
         if sqlite is None:
-            # Its thread has ended, and would never answer.
+            # The thread has ended.
             return
         ended = threading.Event()
 
-        def roll_back() -> None:
+        def rollback() -> None:
             ended.set()
-            # An interruption lasts until the last cursor with rows left to give is closed. And such
-            # a cursor would keep the locks of a connection that is closed.
+            # An interrupt stays in effect until the last cursor with remaining rows is closed, and
+            # such a cursor would hold the locks of a closed connection.
             for cursor in list(self._cursors):
                 cursor.close()
             while True:
@@ -167,15 +167,15 @@ class Connection(aiosqlite.Connection):
                     sqlite.rollback()
                     return
                 except sqlite3.OperationalError as error:
-                    # The last interruption may have come too late.
+                    # A late interrupt may have hit the ROLLBACK.
                     if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                         raise
 
-        self._tx.put_nowait((None, roll_back))
+        self._tx.put_nowait((None, rollback))
         loop = asyncio.get_running_loop()
 
         def interrupt() -> None:
-            # Again and again, because it does nothing to a statement that is about to begin.
+            # Repeatedly, because an interrupt has no effect on a statement that has not begun.
             if not ended.is_set():
                 self.abort()
                 loop.call_later(0.01, interrupt)

@@ -1,4 +1,4 @@
-"""What happens to the schema when the service starts."""
+"""Checks of the settings and creation of the schema at start-up."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_settings(settings: KitSettings) -> None:
-    """Look whether the database can be used, and the schema built if that is done at start-up.
+    """Check that engines can be created with these settings.
 
     Raises:
-        SettingsError: With these settings it never can.
+        SettingsError: A setting is invalid for this database.
     """
     roles: tuple[Role, ...] = ("probe",)
     if schema.builds_at_start(settings):
@@ -29,10 +29,10 @@ def check_settings(settings: KitSettings) -> None:
 
 
 async def prepare_schema(settings: KitSettings, metadata: MetaData) -> None:
-    """Build the schema, if that is the service's business; while the database is away, wait for it.
+    """Build the schema, if the settings say so; wait while the database is unavailable.
 
     Raises:
-        Exception: The schema cannot be built: a migration is broken.
+        Exception: The schema cannot be built, because a migration is broken, for example.
     """
     waiting = WaitLog("the database, to build the schema")
     while schema.builds_at_start(settings):

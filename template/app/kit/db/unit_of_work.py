@@ -1,4 +1,4 @@
-"""One piece of work on the database: its session, its connection and its transaction.
+"""The unit of work: its sessions, its connection and its transaction.
 
 docs/transactions.md describes the states of a unit of work and what happens in each.
 """
@@ -31,15 +31,15 @@ from app.kit.db.sessions import (
 
 T = TypeVar("T")
 
-# A connection's `info` and a session's, by which they know each other.
+# Keys of the `info` of a connection and of a session.
 SESSION = "session"
 FAILURE = "failure"
-# What `AsyncSession.execute` asks for: entities are loaded while the connection is there.
+# As `AsyncSession.execute` does: fetch all rows while the connection is held.
 PREBUFFER = {"prebuffer_rows": True}
 
 
 class SessionFactory(NamedTuple):
-    """The sessions on one engine."""
+    """Creates the sessions of one engine."""
 
     new: Callable[[], AsyncSession]
     queue: AdmissionQueue
@@ -47,15 +47,15 @@ class SessionFactory(NamedTuple):
 
 
 class WritesAfterReadingError(Exception):
-    """A unit of work that has read outside a transaction is to write: it must begin anew, so that
-    what it decides by is read where it writes."""
+    """A unit of work that has read outside a transaction needs to write: it must restart, so that
+    all its reads are part of the transaction."""
 
 
 class UnitOfWork:
     """One session, which holds at most one connection.
 
     While it only reads, each statement takes a connection and returns it. When it writes, all of it
-    is one transaction on one connection of the primary.
+    runs in one transaction on one connection to the primary.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class UnitOfWork:
         isolation: Isolation | None,
         check: Callable[[], None],
     ) -> None:
-        """`check` raises where it makes no sense to wait for the primary."""
+        """`check` raises while the primary is known to be unavailable."""
         self._check = check
         self._writers = writers
         self._readers = readers
@@ -75,16 +75,16 @@ class UnitOfWork:
         self._reader: ReadHandle | None = None
         self._session: AsyncSession | None = None
         self.writes = writes
-        """Whether all of it is done in a transaction that can write."""
+        """Whether all of it runs in a transaction that can write."""
         self.wrote = False
-        """Whether there was a transaction to commit."""
+        """Whether there was anything to commit."""
         self.commit_sent = False
         self.rollback_only = False
-        """Set it to have everything rolled back although nothing is raised."""
+        """Set to True to roll back without an exception."""
 
     @property
     def is_new(self) -> bool:
-        """Whether no session was asked for yet."""
+        """Whether no session was requested yet."""
         return self._reader is None and self._session is None
 
     async def read(self) -> AsyncReadSession:
@@ -119,16 +119,16 @@ class UnitOfWork:
 
     @property
     def failure(self) -> BaseException | None:
-        """The error of a statement that dooms the transaction, if there was one."""
+        """The error because of which the transaction cannot be committed, if there was one."""
         return None if self._session is None else self._session.sync_session.info.get(FAILURE)
 
     async def commit(self) -> None:
-        """Commit what was written.
+        """Commit the transaction.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: The commit failed, or a statement had failed before, outside
-                a savepoint, and that error was caught: it is raised again.
-            ReadOnlySessionError: An entity was changed that a session for reading had loaded.
+            sqlalchemy.exc.DBAPIError: The commit failed; or a statement failed before, outside a
+                savepoint, and its error was caught: that error is raised again.
+            ReadOnlySessionError: An entity that a session for reading had loaded was changed.
         """
         if self._session is None:
             if self._reader is not None:
@@ -142,13 +142,13 @@ class UnitOfWork:
     def _commit(self, session: Session) -> None:
         _raise_failure(session)
         session.flush()
-        # Of a statement that flush sent.
+        # Again, for statements of the flush.
         _raise_failure(session)
         self.commit_sent = True
         session.commit()
 
     async def close(self) -> None:
-        """Return the connection; what was not committed is rolled back."""
+        """Return the connection; uncommitted changes are rolled back."""
         if self._reader is not None:
             await self._reader.end()
         if self._session is not None:
@@ -231,7 +231,7 @@ class ReadHandle:
             return await greenlet_spawn(method, *arguments, **options)
         await self._source.queue.acquire()
         try:
-            # One greenlet for the statement and the end of it: each costs as much as a statement.
+            # One greenlet for the statement and its end: a switch costs as much as a statement.
             return await greenlet_spawn(
                 _run_and_release, session.sync_session, method, arguments, options
             )
@@ -259,12 +259,12 @@ class ReadHandle:
         return session
 
     def refuse_changes(self) -> None:
-        """Raise if something is to be written, which would be lost."""
+        """Raise if there are changes, which would be lost."""
         if self._session is not None:
             session = self._session.sync_session
             if session.new or session.dirty or session.deleted:
                 raise ReadOnlySessionError(
-                    "an entity was changed that a session for reading had loaded; use WriteSession"
+                    "an entity that a session for reading had loaded was changed; use WriteSession"
                 )
 
     async def end(self) -> None:
@@ -289,15 +289,15 @@ class WritingSession(Session):
 
 
 @event.listens_for(WritingSession, "after_begin")
-def _introduce(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+def _register(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     connection.info[SESSION] = session
 
 
 def note_failures(engine: AsyncEngine) -> None:
-    """Have each session on an engine know whether a statement of its transaction has failed.
+    """Record in each session of an engine whether a statement of its transaction has failed.
 
-    PostgreSQL then answers COMMIT by a rollback, and no driver tells; other databases commit the
-    rest. So that it means the same everywhere, what failed outside a savepoint fails the whole.
+    After a failed statement, PostgreSQL turns COMMIT into a rollback, which no driver reports, and
+    other databases commit the rest. Here, a failure outside a savepoint fails the transaction.
     """
 
     @event.listens_for(engine.sync_engine, "handle_error")
@@ -305,9 +305,9 @@ def note_failures(engine: AsyncEngine) -> None:
         if context.connection is None or context.connection.invalidated:
             return
         session = context.connection.info.get(SESSION)
-        # A lost connection, or one given up after a deadlock, takes all savepoints with it.
+        # A lost connection, or one that is discarded after a deadlock, loses all savepoints.
         if session is not None and (context.is_disconnect or not session.in_nested_transaction()):
-            # What another listener has made of it is unset if there is none.
+            # Set only if another listener has replaced the error.
             error = getattr(context, "chained_exception", None) or context.sqlalchemy_exception
             session.info.setdefault(FAILURE, error or context.original_exception)
 
@@ -322,7 +322,7 @@ def _run_and_release(
 ) -> Any:
     try:
         result = method(*arguments, **options)
-        # Sends nothing: there is no transaction.
+        # Sends nothing, because there is no transaction.
         session.commit()
     except BaseException:
         _close_sync(session)
@@ -341,5 +341,5 @@ def _close_sync(session: Session) -> None:
     try:
         session.close()
     except DBAPIError:
-        # The connection is gone, and with it all that was not committed.
+        # The connection is lost, and so is all that was not committed.
         session.invalidate()

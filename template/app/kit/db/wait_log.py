@@ -1,16 +1,16 @@
-"""What tells people that nothing hangs: a line for what is waited for, and for how long."""
+"""Log lines for waits that may take long."""
 
 import logging
 import time
 
-# Seconds until the first line, and between lines.
+# Seconds until the first line, and between later lines.
 FIRST, NEXT = 1, 5
 
 logger = logging.getLogger(__name__)
 
 
 class WaitLog:
-    """A wait that may take long. It is told in the log, which commands print to stderr."""
+    """Logs what a wait is for and how long it has taken so far."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -18,7 +18,7 @@ class WaitLog:
         self._next = FIRST
 
     def log_if_due(self) -> None:
-        """Tell about it, if it is time to; call it as often as you like."""
+        """Log a line if one is due; call it in each iteration of the wait."""
         seconds = time.monotonic() - self._started
         if seconds >= self._next:
             logger.warning("waiting for %s, %.0f s so far", self._what, seconds)

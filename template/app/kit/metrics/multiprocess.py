@@ -1,4 +1,4 @@
-"""What the workers of one server share, so that any of them can report the metrics of all.
+"""Metrics shared by the workers of one server, so that any worker can report all of them.
 
 https://prometheus.github.io/client_python/multiprocess/
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-# The client library reads it when it is imported.
+# The client library reads it at import.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def share_metrics() -> None:
-    """Make the folder of metrics for workers to be started; it is deleted with this process."""
+    """Create the folder for the metrics of workers; it is deleted when this process exits."""
     folder = tempfile.mkdtemp(prefix="metrics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[VARIABLE] = folder
@@ -28,7 +28,7 @@ def shares_metrics() -> bool:
 
 
 def forget_dead_workers() -> None:
-    """Drop the gauges of workers that died; the server started others for them."""
+    """Delete the gauges of workers that died and were replaced."""
     for file in Path(os.environ[VARIABLE]).glob("gauge_live*_*.db"):
         number = int(file.stem.rpartition("_")[2])
         try:

@@ -1,12 +1,12 @@
-"""What surrounds the application. A request passes, from the outside in:
+"""The middleware around the application. A request passes, from the outside in:
 
-1. `RequestMiddleware`: request id, access log, Host check, deadlines, disconnected
-   clients, and the headers that every response carries, whatever made it;
+1. `RequestMiddleware`: request id, access log, Host check, deadlines, disconnected clients, and
+   the headers of every response;
 2. Starlette's `CORSMiddleware`, if CORS_ORIGINS is set;
-3. Starlette's `ServerErrorMiddleware`: what nobody handled becomes a 500;
+3. Starlette's `ServerErrorMiddleware`: unhandled exceptions become a 500;
 4. FastAPI's body limit, MAX_BODY_BYTES; `max_body_size=...` of a route or router replaces it;
-5. the error handlers, for what your own middleware raises;
-6. your own middleware, `app.add_middleware(...)`: the one added last comes first;
+5. the error handlers, for exceptions of your own middleware;
+6. your own middleware, `app.add_middleware(...)`: the one added last is the outermost;
 7. the error handlers again, and the routes.
 """
 
@@ -22,12 +22,12 @@ from app.kit.middleware.requests import RequestMiddleware
 from app.kit.middleware.shutdown import Shutdown
 from app.kit.settings import KitSettings
 
-# What scripts of other origins may read, besides the headers that they always may.
+# Headers that scripts of other origins may read, besides the CORS-safelisted ones.
 EXPOSED_HEADERS = ("X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed")
 
 
 def install(app: FastAPI, settings: KitSettings) -> None:
-    """Surround an application, whatever middleware is added to it later."""
+    """Wrap an application, including middleware that is added later."""
     cors = partial(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -1,4 +1,4 @@
-"""The layer around everything: an id, deadlines, headers and one record for each request."""
+"""The outermost middleware: request ids, timeouts, headers and one access record per request."""
 
 import asyncio
 import logging
@@ -22,19 +22,19 @@ from app.kit.settings import KitSettings
 from app.kit.web.problems import problem
 
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
-# What depends on how the service is reached, like Strict-Transport-Security, is for the proxy.
+# Headers that depend on the deployment, like Strict-Transport-Security, are up to the proxy.
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-# Ids of all kinds of proxies, and nothing that could forge a log line or a header.
+# Accepts the ids of common proxies, but no characters that could forge a log line or a header.
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=+/@-]{1,128}")
-# What proxies log for a request whose client did not wait for the response.
+# The status that nginx logs if the client disconnects before the response.
 CLIENT_CLOSED_REQUEST = 499
-# Orchestrators and monitoring call these by address, whatever ALLOWED_HOSTS says.
+# Orchestrators and monitoring call these by IP address, so ALLOWED_HOSTS does not apply.
 CALLED_BY_ADDRESS = ("/health/", "/metrics")
-# Seconds before a request is watched for its deadline and its client; most are over by then.
+# Seconds before a request is watched for its timeout and a disconnect; most end before that.
 GRACE = 1.0
 EMPTY_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 PLAIN_TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -43,33 +43,32 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Gives each request an id and a deadline, and reports it when its response is complete."""
+    """Gives each request an id and a timeout, and reports it when its response is complete."""
 
     app: ASGIApp
 
     def __init__(
         self, settings: KitSettings, shutdown: Shutdown, cors: Callable[[ASGIApp], ASGIApp]
     ) -> None:
-        """`cors` wraps what responds to requests."""
+        """`cors` wraps an application in the CORS middleware, if there is one."""
         self.request_timeout = settings.request_timeout
         self.body_timeout = settings.body_timeout
         self.shutdown = shutdown
         self.observers: list[Callable[[ResponseRecord], None]] = [log_response]
-        """What is called once for each request; what the application does after the response,
-        background tasks for example, is not part of it."""
+        """Called once for each request when its response is complete, before background tasks."""
         self.in_flight = 0
-        """How many requests have no complete response yet."""
+        """The number of requests without a complete response."""
         hosts = "|".join(map(re.escape, settings.allowed_hosts)).replace(r"\*", r"[^:]*")
         self._hosts = re.compile(rf"({hosts})(:\d+)?", re.IGNORECASE) if hosts else None
         self._cors = cors
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """Put this layer around an application."""
+        """Wrap an application in this middleware."""
         self.app = self._cors(app)
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Handle a connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -77,11 +76,11 @@ class RequestMiddleware:
         identifier = headers.get(b"x-request-id", b"")
         if not VALID_REQUEST_ID.fullmatch(identifier):
             identifier = os.urandom(16).hex().encode()
-        # Not reset: what the server logs after a failure belongs to the request, too.
+        # Not reset: the server's log lines after a failure belong to the request, too.
         request_id.set(identifier.decode())
         app = self.app
         if self._hosts and not self._accepts(scope):
-            app = self.respond(400, "The Host header names another host than this one.")
+            app = self.respond(400, "The Host header names another host.")
         if scope["type"] == "websocket":
             await app(scope, receive, send)
             return
@@ -91,7 +90,7 @@ class RequestMiddleware:
         await exchange.run(app)
 
     def respond(self, status: int, detail: str) -> ASGIApp:
-        """A response in place of the application's."""
+        """An error response instead of the application's."""
         return self._cors(problem(status, detail))
 
     def _accepts(self, scope: Scope) -> bool:
@@ -104,9 +103,9 @@ class RequestMiddleware:
 class _Exchange:
     """A request and its response.
 
-    The response is 504 if there is none `request_timeout` seconds after the request's last byte; it
-    is sent first, and the application cleans up after that, however long it takes. A response that
-    has begun, like a stream, may take any time.
+    The response is 504 if none has begun `request_timeout` seconds after the last byte of the
+    request. It is sent before the application is cancelled, whose cleanup may take longer. A
+    response that has begun, like a stream, has no timeout.
     """
 
     headers: list[tuple[bytes, bytes]]
@@ -127,10 +126,10 @@ class _Exchange:
         self._body_deadline = self._last_byte + layer.body_timeout
         self._has_body = has_body
         self._all_received = not has_body
-        self._empty_body_given = False
+        self._empty_body_sent = False
         self._status = 0
         self._size = 0
-        # Nobody waits for what the application sends: the client left, or has another response.
+        # The client has disconnected or got another response: discard what the application sends.
         self._abandoned = False
         self._timed_out = False
         self._ended = False
@@ -140,7 +139,7 @@ class _Exchange:
         self._timer = self._loop.call_later(delay, self._watch)
 
     async def run(self, app: ASGIApp) -> None:
-        """Have an application respond."""
+        """Call the application."""
         self._layer.in_flight += 1
         try:
             await app(self._scope, self.receive, self.send)
@@ -150,10 +149,10 @@ class _Exchange:
         except Exception as error:
             if not self._abandoned:
                 raise
-            # Without a traceback, which would show what the request had held.
+            # Without a traceback, which may quote values of the request.
             operation = f"{self._scope['method']} {route_template(self._scope)}"
             name = type(error).__name__
-            logger.warning("%s ended with %s after its client had left", operation, name)
+            logger.warning("%s raised %s after the response was abandoned", operation, name)
         finally:
             self._ended = True
             self._stop_watching()
@@ -162,10 +161,10 @@ class _Exchange:
             self._report()
 
     async def receive(self) -> Message:
-        """The next part of the request."""
-        if not self._has_body and not self._empty_body_given:
-            # The watcher may have taken the server's message.
-            self._empty_body_given = True
+        """Receive the next message of the request."""
+        if not self._has_body and not self._empty_body_sent:
+            # The watcher may have received the server's message.
+            self._empty_body_sent = True
             return EMPTY_BODY
         try:
             async with asyncio.timeout_at(None if self._all_received else self._body_deadline):
@@ -182,13 +181,13 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send what the application responds, unless nobody waits for it."""
+        """Send a message of the response, unless it is abandoned."""
         if self._abandoned:
             return
         if message["type"] == "http.response.start":
             self._stop_watching()
             if message["status"] == 413 and PLAIN_TEXT in message["headers"]:
-                # FastAPI's body limit, where no error handler was.
+                # FastAPI's body limit responds in plain text.
                 self._abandoned = True
                 await self._respond(413, "The body is too large.")
                 return
@@ -205,7 +204,7 @@ class _Exchange:
     async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             if self._layer.shutdown.announced:
-                # The client's next request then goes to another process.
+                # Makes the client reconnect, to another process.
                 self.headers.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *self.headers]
             await self._send(message)
@@ -234,14 +233,14 @@ class _Exchange:
             self._watcher.cancel()
 
     def _watch(self) -> None:
-        left = self._last_byte + self._layer.request_timeout - self._loop.time()
-        if self._all_received or left <= 0:
-            self._watcher = asyncio.create_task(self._cancel_after(left))
+        remaining = self._last_byte + self._layer.request_timeout - self._loop.time()
+        if self._all_received or remaining <= 0:
+            self._watcher = asyncio.create_task(self._cancel_after(remaining))
         else:
-            self._timer = self._loop.call_later(min(GRACE, left), self._watch)
+            self._timer = self._loop.call_later(min(GRACE, remaining), self._watch)
 
     async def _cancel_after(self, seconds: float) -> None:
-        """Cancel the application when its time is up, or earlier when the client leaves."""
+        """Cancel the application after the timeout, or earlier if the client disconnects."""
         try:
             async with asyncio.timeout(seconds):
                 while (await self._receive())["type"] != "http.disconnect":
@@ -250,8 +249,8 @@ class _Exchange:
             self._timed_out = self._abandoned = True
             await self._respond(
                 504,
-                f"The request took more than {self._layer.request_timeout:g} seconds. If it was to "
-                "change something, check whether it took effect, or retry with an Idempotency-Key.",
+                f"The request took more than {self._layer.request_timeout:g} seconds. A change may "
+                "have taken effect: check whether it did, or retry with an Idempotency-Key.",
             )
         self._abandoned = True
         if not self._ended:

@@ -1,4 +1,4 @@
-"""Announces a shutdown before it happens, so that no request is lost on its way."""
+"""Connection draining: a shutdown is announced before the listener closes."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Shutdown:
-    """Whether a shutdown is announced: then readiness is 503, and responses close connections."""
+    """Whether a shutdown is announced: readiness is then 503, and responses close connections."""
 
     def __init__(self, delay: float) -> None:
         """The server shuts down `delay` seconds after the announcement."""
@@ -18,14 +18,12 @@ class Shutdown:
 
     @contextmanager
     def drain_on_sigterm(self) -> Iterator[None]:
-        """During the block, have SIGTERM announce the shutdown before the server learns of it.
-
-        For the delay the server goes on as before; then it closes its listener, which it would
-        otherwise have done at once.
+        """During the block, let SIGTERM announce the shutdown, and pass it to the server after the
+        delay. Until then the server accepts connections as before.
         """
         stop = signal.getsignal(signal.SIGTERM)
         if not callable(stop) or threading.current_thread() is not threading.main_thread():
-            # Nobody waits for a signal here, or Python does not let us.
+            # There is no handler to call, or signals cannot be handled in this thread.
             yield
             return
         loop = asyncio.get_running_loop()
@@ -33,7 +31,7 @@ class Shutdown:
         def announce(number: int, frame: FrameType | None) -> None:
             self.announced = True
             loop.call_soon_threadsafe(loop.call_later, self._delay, stop, number, frame)
-            # A second signal does not wait.
+            # A second signal takes effect at once.
             signal.signal(signal.SIGTERM, stop)
 
         signal.signal(signal.SIGTERM, announce)

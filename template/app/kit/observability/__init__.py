@@ -1,1 +1,1 @@
-"""What the process reports about itself while it runs."""
+"""Logging."""

@@ -1,7 +1,6 @@
-"""One log line for each request, and the id that all lines of a request have in common.
+"""The access log: one line for each request, and the id that all log lines of a request share.
 
-The id is the client's or the proxy's `X-Request-ID`, else a new one. The response carries it, so
-that one search finds all that belongs together.
+The id is the client's or the proxy's `X-Request-ID`, or a new one. The response returns it.
 """
 
 import logging
@@ -16,16 +15,16 @@ from starlette.types import Scope
 MESSAGE = "%s %s %d, %.1f ms, %d bytes"
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being served; None outside of requests."""
+"""The id of the current request; None outside of requests."""
 
 logger = logging.getLogger("app.access")
 
-# By application and endpoint: the paths of its routes, as template and as regular expression.
+# By application and endpoint: the paths of its routes, as templates and regular expressions.
 _paths: WeakKeyDictionary[Any, dict[Any, list[tuple[str, re.Pattern[str]]]]] = WeakKeyDictionary()
 
 
 class ResponseRecord(NamedTuple):
-    """A request and what became of it."""
+    """A request and its response."""
 
     scope: Scope
     status: int
@@ -36,17 +35,17 @@ class ResponseRecord(NamedTuple):
 
 
 def log_response(record: ResponseRecord) -> None:
-    """Log a request that is over.
+    """Log a completed request.
 
-    The line names the route, `/orders/{order_id}`, and never the path or the query, which may hold
-    anything.
+    The line contains the route, `/orders/{order_id}`, and never the path or the query, which may
+    contain personal data or secrets.
     """
     if not logger.isEnabledFor(logging.INFO):
         return
     method, route = record.scope["method"], route_template(record.scope)
     milliseconds = round(record.seconds * 1000, 3)
     values = (method, route or "(no route)", record.status, milliseconds, record.size)
-    # Not logger.info, which would look for the line of code that it was called from.
+    # Not logger.info, which would search the stack for its caller.
     line = logging.LogRecord(logger.name, logging.INFO, __file__, 0, MESSAGE, values, None)
     line.__dict__ |= {
         "method": method,
@@ -59,7 +58,7 @@ def log_response(record: ResponseRecord) -> None:
 
 
 def route_template(scope: Scope) -> str | None:
-    """The path of the route of a request, with names in place of values; None: there is none."""
+    """The path of a request's route, with parameter names in place of values; None without one."""
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None

@@ -1,7 +1,7 @@
-"""How log lines look and where they go: to stderr, as JSON for machines or as text for people.
+"""Logging to stderr, as JSON or as text.
 
-Modules log through `logging.getLogger(__name__)`. What a line carries besides its message goes into
-`extra`, and becomes fields of the JSON object. Values of statements and secrets go into neither.
+Modules log through `logging.getLogger(__name__)`. The items of `extra` become fields of the JSON
+object. Never log values of statements or secrets.
 """
 
 import json
@@ -17,25 +17,25 @@ from app.kit.observability.tracebacks import format_traceback
 from app.kit.settings import KitSettings
 
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s [%(request_id)s]"
-# What every record has, and what servers add for their own formatter: no fields of the line.
+# Attributes of every record, and those that servers add for their own formatter.
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
 class AddRequestId(logging.Filter):
-    """Marks the lines of a request with its id."""
+    """Adds the request id to the records of a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the id, if there is a request."""
+        """Add the id within a request; never drops the record."""
         if (identifier := request_id.get()) is not None:
             record.request_id = identifier
         return True
 
 
 class RemoveQuery(logging.Filter):
-    """Cuts the query off the URLs of WebSocket handshakes: it may hold a token."""
+    """Removes the query from the URLs of WebSocket handshakes: it may contain a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Cut it off, in lines of the server that have a path."""
+        """Remove the query from the arguments; never drops the record."""
         if "WebSocket" in str(record.msg) and isinstance(record.args, tuple):
             record.args = tuple(
                 value.partition("?")[0] if isinstance(value, str) else value
@@ -45,28 +45,28 @@ class RemoveQuery(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """Text; the messages of tracebacks are withheld where they may quote values."""
+    """Formats as text; withholds exception messages that may quote values."""
 
     def __init__(self, *args: Any, withhold: bool = True, **options: Any) -> None:
         super().__init__(*args, **options)
         self._withhold = withhold
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        # Another handler may have left a traceback of its own in the record.
+        """Format a record."""
+        # Another handler may have cached its own traceback in the record.
         record.exc_text = None
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:
-        """The traceback."""
+        """Format an exception."""
         return format_traceback(ei[1], withhold=self._withhold)
 
 
 class JSONFormatter(TextFormatter):
-    """A JSON object for each line."""
+    """Formats as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a record."""
         fields = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
@@ -81,12 +81,12 @@ class JSONFormatter(TextFormatter):
         try:
             return to_json(fields, serialize_unknown=True, inf_nan_mode="strings").decode()
         except ValueError:
-            # Half a surrogate pair, or bytes that are not UTF-8.
+            # A lone surrogate, or bytes that are not UTF-8.
             return json.dumps(fields, default=repr)
 
 
 def logging_config(settings: KitSettings) -> dict[str, Any]:
-    """The configuration for `logging.config.dictConfig`, which servers take as well."""
+    """The configuration for `logging.config.dictConfig` and for uvicorn."""
     level, withhold = settings.log_level, settings.environment != "dev"
     return {
         "version": 1,
@@ -113,18 +113,18 @@ def logging_config(settings: KitSettings) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": "INFO" if level == "DEBUG" else level},
         "loggers": {
             "app": {"level": level},
-            # The server's lines look like the service's own; requests are logged by `app.access`.
+            # The server's records use this format; requests are logged by `app.access` instead.
             "uvicorn": {"handlers": [], "level": "NOTSET", "propagate": True},
             "uvicorn.error": {"level": "NOTSET", "filters": ["remove_query"]},
             "uvicorn.access": {"handlers": [], "propagate": False},
-            # Without a handler, DATABASE_ECHO would print everything twice.
+            # Without a handler of its own, DATABASE_ECHO would log everything twice.
             "sqlalchemy.engine.Engine": {"handlers": ["none"]},
         },
     }
 
 
 def configure_logging(settings: KitSettings) -> None:
-    """Configure logging, unless that is done: by `python -m app`, by a log configuration of the
-    server, by the test runner."""
+    """Configure logging, unless it is configured: by `python -m app`, by the server's log
+    configuration, or by the test runner."""
     if not logging.getLogger().handlers:
         logging.config.dictConfig(logging_config(settings))

@@ -1,8 +1,7 @@
-"""Tracebacks for the log, without the values that messages of exceptions quote.
+"""Tracebacks for the log, without the values that exception messages quote.
 
-A database's message may hold what was to be stored (`DETAIL: Key (email)=(…) already exists`), and
-a validation error holds its input. Libraries' own sentences, SQLAlchemy's usage errors for example,
-stay as they are.
+A message of a database may contain values (`DETAIL: Key (email)=(…) already exists`), and a
+validation error contains its input. Other messages, such as SQLAlchemy's usage errors, are kept.
 """
 
 from traceback import TracebackException
@@ -17,11 +16,11 @@ DRIVER_ERRORS = {"DatabaseError", "InterfaceError", "PostgresError"}
 
 
 def format_traceback(error: BaseException, *, withhold: bool) -> str:
-    """The traceback of an exception, with those of its causes and of its group.
+    """The traceback of an exception, its causes and the members of its group.
 
     Args:
         error: The exception.
-        withhold: Leave out messages that may quote values: everywhere except in development.
+        withhold: Whether to omit messages that may quote values; True except in development.
     """
     trace = TracebackException(type(error), error, error.__traceback__)
     if withhold:
@@ -35,7 +34,7 @@ def _withhold(
     if trace is None or error is None:
         return
     if isinstance(error, StatementError):
-        # Whatever led to it, in types and drivers, had the statement's values.
+        # Its causes, in column types and drivers, may quote the statement's values.
         below_statement = not isinstance(error.orig, SQLAlchemyError)
     if below_statement or DRIVER_ERRORS & {base.__name__ for base in type(error).__mro__}:
         trace._str = WITHHELD  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""Read replicas: which one to read from, and how clients see their own writes."""
+"""Read replicas: selection, health, and read-your-writes."""

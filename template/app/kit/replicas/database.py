@@ -1,8 +1,8 @@
-"""Read replicas: which one to read from, and when to leave it.
+"""Selection and health of read replicas.
 
-A task looks at the primary and at every replica twice a second. A replica that does not answer, is
-too far behind or was promoted is not read until it is well again; whoever waits for one that does
-not answer is cut off, and runs again on the primary.
+The primary and every replica are checked every INTERVAL seconds. A replica that does not respond,
+lags too far behind or was promoted is not read until it is healthy again. Connections to one that
+does not respond are aborted, and their work is retried on the primary.
 """
 
 import asyncio
@@ -33,28 +33,28 @@ from app.kit.settings import KitSettings
 T = TypeVar("T")
 
 INTERVAL = 0.5
-# To connect, or to answer a check.
+# Seconds to connect or to respond to a check.
 TIMEOUT = 0.75
-# Of a request: to wait for a free connection, for the answer to a ping, and then to connect. All of
-# it is what a dead replica can cost.
+# Seconds that a request waits for a free connection, for a ping and for a connect, each. Their sum
+# is the delay that an unreachable replica can cause.
 REPLICA_TIMEOUT = 0.5
-# How old the last check may be: it may have taken its time, and so may the one that is running. An
-# older one says nothing: this process was stalled.
+# Maximum age of a check, allowing for one that took TIMEOUT and one that is running. An older one
+# means that this process was stalled.
 MAX_CHECK_AGE = INTERVAL + 2 * TIMEOUT
 
 logger = logging.getLogger(__name__)
 
 
 def pin_seconds(settings: KitSettings) -> float:
-    """How long after a write a replica that is read may still lack it: the lag that is tolerated,
-    and the age of two looks, at the primary and at the replica."""
+    """How long after a write a replica that is read may lack it: the maximum lag, plus the maximum
+    age of the checks of the primary and of the replica."""
     return settings.database_replica_max_lag + 2 * MAX_CHECK_AGE
 
 
 class Primary:
-    """Where the primary was in the last seconds, by which the lag of replicas is measured.
+    """The recent positions of the primary, by which the lag of replicas is measured.
 
-    A replica cannot know it: cut off from the primary, it believes to be up to date.
+    A replica itself cannot know its lag: without a connection to the primary, it appears current.
     """
 
     def __init__(self, settings: KitSettings) -> None:
@@ -64,7 +64,7 @@ class Primary:
         self._positions: deque[tuple[float, Position]] = deque()
 
     async def check(self) -> None:
-        """Note its position."""
+        """Record the current position."""
         now = time.monotonic()
         try:
             async with self._probe.connect() as connection:
@@ -74,19 +74,19 @@ class Primary:
                 logger.exception("the position of the primary is unknown")
         else:
             if now - self._checked_at > MAX_CHECK_AGE:
-                # Where it was in the meantime nobody knows.
+                # The positions in the meantime are unknown.
                 self._positions.clear()
             self._positions.append((now, position))
         self._checked_at = now
 
     @property
     def is_checked(self) -> bool:
-        """Whether the last check is recent, whatever it saw."""
+        """Whether the last check is recent, successful or not."""
         return time.monotonic() - self._checked_at <= MAX_CHECK_AGE
 
     @property
     def required_position(self) -> Position | None:
-        """The position that a replica must have reached to be read; None: it was never seen."""
+        """The position that a replica must have reached to be read; None if unknown."""
         oldest = time.monotonic() - self._max_lag
         while len(self._positions) > 1 and self._positions[1][0] <= oldest:
             self._positions.popleft()
@@ -98,11 +98,10 @@ class Primary:
 
 
 class Replica:
-    """A replica, not read before it was found well."""
+    """A replica; it is not read before its first successful check."""
 
-    # What a request meets on a replica and would not meet on the primary. SERIALIZATION: the
-    # replica cancelled a query that stood in the way of replication; SCHEMA: a migration has not
-    # arrived.
+    # Errors that the primary would not raise. SERIALIZATION: the replica cancelled a query that
+    # conflicted with replication; SCHEMA: a migration is not replicated yet.
     FAILURES: ClassVar = {
         ErrorKind.DISCONNECTED,
         ErrorKind.RESOURCE_EXHAUSTED,
@@ -120,13 +119,13 @@ class Replica:
         )
         self.queue = admission_queue(self.settings, "read")
         self.state = "unknown"
-        """`ok`, or why it is not read."""
+        """`ok`, or the reason why it is not read."""
         self._checked_at = -math.inf
         self._registry = ConnectionRegistry(self.engine)
         self._probe = HealthProbe(self.settings, TIMEOUT)
 
     async def check(self, primary: Primary) -> None:
-        """Find out how it is."""
+        """Check the replica and set its state."""
         now = time.monotonic()
         try:
             async with self._probe.connect() as connection:
@@ -143,17 +142,17 @@ class Replica:
                 self._set_state("unknown")
             else:
                 required_position = primary.required_position
-                well = required_position is None or position.has_replayed(required_position)
-                self._set_state("ok" if well else "lagging")
+                current = required_position is None or position.has_replayed(required_position)
+                self._set_state("ok" if current else "lagging")
         self._checked_at = now
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it may be read: it was well at the last check, which is recent."""
+        """Whether it may be read: the last check succeeded and is recent."""
         return self.state == "ok" and time.monotonic() - self._checked_at <= MAX_CHECK_AGE
 
     def note_failure(self, kind: ErrorKind) -> None:
-        """Take what a request met into account, before the next check."""
+        """Stop reading from it after a request's error, until the next check."""
         if kind in (ErrorKind.DISCONNECTED, ErrorKind.UNAVAILABLE):
             self._set_state(kind.name.lower())
 
@@ -169,7 +168,7 @@ class Replica:
 
 
 class Replicas:
-    """The replicas of the settings, read in turn."""
+    """All replicas, selected round-robin."""
 
     def __init__(self, settings: KitSettings) -> None:
         self._primary = Primary(settings)
@@ -180,25 +179,26 @@ class Replicas:
         self._turns = itertools.count()
 
     def pick(self, *, primary_is_unavailable: bool) -> Replica | None:
-        """A replica that is well; None: read from the primary.
+        """The next healthy replica; None: read from the primary.
 
-        While that is away, one that was promoted is about to take its place, and is read, too.
+        While the primary is unavailable and no replica is healthy, a promoted one is returned: it
+        is about to become the primary.
         """
-        well = [replica for replica in self.all if replica.is_healthy]
-        if primary_is_unavailable and not well:
-            well = [replica for replica in self.all if replica.state == "promoted"]
-        return well[next(self._turns) % len(well)] if well else None
+        usable = [replica for replica in self.all if replica.is_healthy]
+        if primary_is_unavailable and not usable:
+            usable = [replica for replica in self.all if replica.state == "promoted"]
+        return usable[next(self._turns) % len(usable)] if usable else None
 
     @property
     def state(self) -> str:
-        """`ok`, `none` without replicas, or what is wrong with which."""
+        """`ok`, `none` without replicas, or the name and state of each that is not `ok`."""
         if not self.all:
             return "none"
-        wrong = [f"{each.name} {each.state}" for each in self.all if each.state != "ok"]
-        return ", ".join(wrong) or "ok"
+        unhealthy = [f"{each.name} {each.state}" for each in self.all if each.state != "ok"]
+        return ", ".join(unhealthy) or "ok"
 
     async def run(self) -> None:
-        """Look at all of them until cancelled."""
+        """Check the primary and all replicas until cancelled."""
         if self.all:
             await self._primary.check()
             await asyncio.gather(self._run_primary(), *map(self._run, self.all))
@@ -209,7 +209,7 @@ class Replicas:
             await self._primary.check()
 
     async def _run(self, replica: Replica) -> None:
-        # Each by itself: one that hangs must not delay the check at another.
+        # One task per replica, so that one that hangs does not delay the others.
         while True:
             await replica.check(self._primary)
             await asyncio.sleep(INTERVAL)
@@ -220,9 +220,9 @@ class Replicas:
 
 
 class ReplicatedDatabase(Database):
-    """A database that is read from replicas, while any is well.
+    """A database that reads from replicas, while any is healthy.
 
-    `run_unit` reads there; `read` does not, because nothing retries its work when a replica fails.
+    `run_unit` does; `read` does not, because it cannot retry on the primary.
     """
 
     def __init__(self, settings: KitSettings) -> None:
@@ -239,8 +239,8 @@ class ReplicatedDatabase(Database):
         from_primary: bool = False,
         retries: bool = True,
     ) -> T:
-        """As of `Database`, but what only reads runs on a replica first, unless it must see what
-        was written just now and so reads `from_primary`."""
+        """As of `Database`, but work that only reads is first attempted on a replica, unless it
+        must read `from_primary`."""
         # A standby has no serializable transactions.
         on_primary = writes or from_primary or self._rolls_back or isolation == "SERIALIZABLE"
         unavailable = self.monitor.is_unavailable
@@ -281,16 +281,16 @@ class ReplicatedDatabase(Database):
 
     @property
     def pools(self) -> list[tuple[str, AsyncEngine, AdmissionQueue]]:
-        """As of `Database`, those of the replicas included."""
+        """As of `Database`, including those of the replicas."""
         replicas = [(each.name, each.engine, each.queue) for each in self.replicas.all]
         return [*super().pools, *replicas]
 
     async def run_maintenance(self) -> None:
-        """Watch the primary and the replicas until cancelled."""
+        """Monitor the primary and the replicas until cancelled."""
         await asyncio.gather(super().run_maintenance(), self.replicas.run())
 
     async def check_readiness(self) -> tuple[bool, dict[str, str]]:
-        """As of `Database`; an unhealthy replica is reported, and the primary stands in."""
+        """As of `Database`; an unhealthy replica is reported, but the service stays ready."""
         ready, checks = await super().check_readiness()
         return ready, checks | {"replica": self.replicas.state}
 
@@ -305,7 +305,7 @@ def _for_reads(settings: KitSettings, url: URL) -> KitSettings:
             "database_url": url,
             "database_connect_timeout": REPLICA_TIMEOUT,
             "database_pool_timeout": REPLICA_TIMEOUT,
-            # Half of the connections are for reading: twice as many are all.
+            # Twice as many, because only half of them are for reading.
             "database_pool_size": 2 * settings.database_pool_size,
         }
     )

@@ -1,7 +1,7 @@
-"""Clients see their own writes, although replicas lag: who wrote reads from the primary a while.
+"""Read-your-writes: after a write, a client is pinned to the primary until replicas have caught up.
 
-The pin is a cookie, so that it holds on whichever process answers next. A client without cookies,
-or with a wish of its own, sends `Cache-Control: no-cache`.
+The pin is a cookie, so that it applies in all processes. A client without cookies can send
+`Cache-Control: no-cache` instead.
 """
 
 import math
@@ -23,11 +23,12 @@ COOKIE = "read_primary_until"
 async def run_unit(
     request: Request, work: Callable[[UnitOfWork], Awaitable[Response]], **options: Any
 ) -> Response:
-    """Run the unit of work of a request, on a replica unless it must see what its client wrote; pin
-    the client to the primary if it writes. The options are those of `Database.run_unit`.
+    """Run the unit of work of a request, on a replica unless the client is pinned; pin the client
+    if it writes. The options are those of `Database.run_unit`.
 
     Raises:
-        Exception: As `Database.run_unit`, except that an ambiguous commit is answered here.
+        Exception: As `Database.run_unit`, except that the response to an ambiguous commit is
+            returned, with a pin.
     """
     database: ReplicatedDatabase = request.app.state.database
 
@@ -41,14 +42,14 @@ async def run_unit(
         primary = wants_primary(request)
         return await database.run_unit(work_and_pin, from_primary=primary, **options)
     except AmbiguousCommitError as error:
-        # It may have happened, and the client will check.
+        # The commit may have succeeded, and the client will check.
         response = await ambiguous_commit(request, error)
         pin_to_primary(response, database.settings)
         return response
 
 
 def wants_primary(request: Request) -> bool:
-    """Whether the client must not be answered from a replica."""
+    """Whether a request must not read from a replica."""
     if "no-cache" in request.headers.get("cache-control", "").lower():
         return True
     until = request.cookies.get(COOKIE, "")
@@ -56,7 +57,7 @@ def wants_primary(request: Request) -> bool:
 
 
 def pin_to_primary(response: Response, settings: KitSettings) -> None:
-    """Have the client read from the primary until every replica that is read has what it wrote."""
+    """Pin the client to the primary until every replica that is read has replayed its write."""
     seconds = pin_seconds(settings)
     until = math.ceil(time.time() + seconds)
     response.set_cookie(

@@ -1,4 +1,4 @@
-"""What endpoints share: the router, the transaction of a request, errors, field types."""
+"""The web layer for endpoints: router, sessions and transactions, errors, field types."""
 
 from app.kit.errors import DomainError
 from app.kit.web.dependencies import DatabaseDep, get_database, get_settings

@@ -1,4 +1,4 @@
-"""What endpoints may ask for, besides sessions."""
+"""Dependencies of endpoints, besides sessions."""
 
 from typing import Annotated, Any
 

@@ -1,8 +1,8 @@
-"""What the kit uses of FastAPI that is not documented: where it keeps the exit stacks of a request,
-and which dependencies a route has where it is included.
+"""Undocumented internals of FastAPI that the kit uses: the exit stacks of a request, and the
+dependencies of a route where it is included.
 
-Each attempt to answer a request has stacks of its own, so that what a failed one has opened is
-closed before the next begins.
+Each attempt at a request has its own exit stacks, so that the resources of a failed attempt are
+closed before the next one begins.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,9 +18,9 @@ FUNCTION_STACK = "fastapi_function_astack"
 
 
 def effective_dependant(route: routing.APIRoute) -> Dependant:
-    """The dependencies of a route, those of the router that includes it among them.
+    """The dependencies of a route, including those of the routers that include it.
 
-    To be called from `get_route_handler`, which FastAPI calls once for each inclusion.
+    Call it from `get_route_handler`, which FastAPI calls once for each inclusion.
     """
     context = routing._effective_route_context_var.get()
     source: Any = context if context is not None and context.original_route is route else route
@@ -29,17 +29,17 @@ def effective_dependant(route: routing.APIRoute) -> Dependant:
 
 
 def depends_on(dependant: Dependant, dependency: Callable[..., Any]) -> bool:
-    """Whether a dependency is anywhere in the tree."""
+    """Whether a dependency is anywhere in the dependency tree."""
     return dependant.call is dependency or any(
         depends_on(each, dependency) for each in dependant.dependencies
     )
 
 
 class Attempt:
-    """One attempt to answer a request: a request of its own, and exit stacks of its own."""
+    """One attempt at a request, with its own `Request` and exit stacks."""
 
     def __init__(self, request: Request, request_class: type[Request], body: bytes | None) -> None:
-        """Without a `body`, it is read from the client, and there can be one attempt only."""
+        """`body` is replayed; None: it is read from the client, so only one attempt is possible."""
         self._outer = request
         self._stack = AsyncExitStack()
         scope = dict(request.scope)
@@ -49,10 +49,10 @@ class Attempt:
         self.request = request_class(scope, receive)
 
     async def run(self, handle: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Call FastAPI's handler, and end the dependencies of function scope.
+        """Call FastAPI's handler, and close the dependencies of function scope.
 
         Raises:
-            RuntimeError: A dependency has swallowed an exception.
+            RuntimeError: A dependency swallowed an exception.
         """
         response = None
         async with AsyncExitStack() as function_stack:
@@ -60,19 +60,19 @@ class Attempt:
             response = await handle(self.request)
         if response is None:
             raise RuntimeError(
-                "a dependency with `yield` has swallowed an exception: raise it again, there is no "
-                "response otherwise"
+                "a dependency with `yield` swallowed an exception: raise it again, because there "
+                "is no response otherwise"
             )
         return response
 
     def succeed(self) -> None:
-        """Leave the dependencies of request scope open until the response is sent."""
+        """Keep the dependencies of request scope open until the response is sent."""
         stack: AsyncExitStack = self._outer.scope[REQUEST_STACK]
         stack.push_async_exit(self._stack)
         self._outer.scope["state"] = self.request.scope["state"]
 
     async def fail(self, error: BaseException) -> None:
-        """End the dependencies of request scope."""
+        """Close the dependencies of request scope."""
         await self._stack.__aexit__(type(error), error, error.__traceback__)
 
 

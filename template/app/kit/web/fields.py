@@ -1,4 +1,4 @@
-"""Types for the fields of requests and answers, which every database can store."""
+"""Field types of requests and responses, whose values every database can store."""
 
 import re
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ def _check_storable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair is not text") from None
+        raise ValueError("a lone surrogate is not valid text") from None
     return value
 
 
@@ -27,14 +27,14 @@ def _to_utc(value: datetime) -> datetime:
         value = value.astimezone(UTC)
     except OverflowError:
         value = datetime.max
-    # Some drivers take the first and the last moment of the calendar for infinity.
+    # Some drivers store datetime.min and datetime.max as infinity.
     if value.replace(tzinfo=None) in (datetime.min, datetime.max):
         raise ValueError("in UTC, the time is outside the years 1 to 9999")
     return value
 
 
 def _check_amount(value: Any) -> Any:
-    # Python also reads "1_0", " 1 ", "1e1" and the digits of other scripts.
+    # Decimal also accepts "1_0", " 1 ", "1e1" and the digits of other scripts.
     if isinstance(value, str) and not AMOUNT.fullmatch(value):
         raise ValueError("this is not an amount; write it like 12.50")
     return value
@@ -46,7 +46,7 @@ def _with_cents(value: Decimal) -> Decimal:
 
 
 def _amount(digits: int, *, zero: bool) -> tuple[Any, ...]:
-    """What holds for an amount of so many digits, two of which are decimals."""
+    """Annotations of an amount with `digits` digits, two of which are decimals."""
     whole = digits - 2
     minimum = "minimum" if zero else "exclusiveMinimum"
     number = {"type": "number", minimum: 0, "exclusiveMaximum": 10**whole}
@@ -62,23 +62,23 @@ def _amount(digits: int, *, zero: bool) -> tuple[Any, ...]:
 
 
 def omittable() -> Any:
-    """The default of a field that may be left out of a PATCH, but must not be null."""
+    """The default of a field that a PATCH may omit, but not set to null."""
     return Field(default_factory=lambda: None)
 
 
-# A request for an id that no 64-bit column can hold is refused before the driver meets it.
+# An id that exceeds 64 bits is rejected here, because drivers fail on it in different ways.
 INT64 = {"type": "integer", "format": "int64", "examples": [1]}
 Id = Annotated[int, Field(ge=-(2**63), lt=2**63), WithJsonSchema(INT64)]
-# An id in a body; in a path everything is text, but here "1" and true are no ids.
+# An id in a body, where, unlike in a path, "1" and true are not accepted.
 StrictId = Annotated[Id, Strict()]
 STORABLE = AfterValidator(_check_storable)
 Text = Annotated[str, STORABLE]
-# A point in time for a `UTCDateTime` column: refused without an offset, and converted to UTC.
+# A point in time for a `UTCDateTime` column: requires an offset, and is converted to UTC.
 AwareDatetime = Annotated[pydantic.AwareDatetime, AfterValidator(_to_utc)]
 Price = Annotated[Decimal, *_amount(12, zero=True)]
 Balance = Annotated[Decimal, *_amount(14, zero=True)]
 Amount = Annotated[Decimal, *_amount(14, zero=False)]
-# An amount in an answer.
+# An amount in a response.
 Money = Annotated[
     Decimal,
     WithJsonSchema(

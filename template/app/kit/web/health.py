@@ -1,4 +1,4 @@
-"""Liveness and readiness, for what starts this process, watches it and routes requests to it."""
+"""Liveness and readiness, for orchestrators and load balancers."""
 
 from typing import Literal
 
@@ -11,13 +11,13 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 
 class Liveness(BaseModel):
-    """The process runs."""
+    """The process is running."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether to send requests here, and why not."""
+    """Whether to route requests to this process, with the result of each check."""
 
     status: Literal["ready", "unready"]
     checks: dict[str, str]
@@ -26,14 +26,14 @@ class Readiness(BaseModel):
 @router.get("/live")
 @router.head("/live", include_in_schema=False)
 async def get_liveness() -> Liveness:
-    """Whether the process runs; says nothing about the database."""
+    """Whether the process is running, independent of the database."""
     return Liveness()
 
 
 @router.get("/ready", responses={503: {"model": Readiness}})
 @router.head("/ready", include_in_schema=False)
 async def get_readiness(request: Request, response: Response) -> Readiness:
-    """Whether the service can do its work, within two seconds."""
+    """Whether the service can handle requests; responds within two seconds."""
     if request.app.state.shutdown.announced:
         response.status_code = 503
         return Readiness(status="unready", checks={"service": "shutting down"})

@@ -1,8 +1,8 @@
 """`Idempotency-Key`: a request that is retried with the same key takes effect once.
 
-The response is stored in the transaction of the request, so that either both persist or neither. It
-is replayed after the dependencies of the route have run, authentication among them, and only to the
-principal whose request it was.
+The response is stored in the transaction of the request, so that both persist or neither does. It
+is replayed after the dependencies of the route have run, including authentication, and only to the
+principal of the first request.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from app.kit.web.strict_json import NOT_JSON
 
 HEADER = "Idempotency-Key"
 METHODS = frozenset({"POST", "PATCH"})
-# Not `Set-Cookie`: a session that somebody was given must not be given again from the database.
+# Not `Set-Cookie`: a session cookie must not be stored in the database.
 REPLAYED_HEADERS = frozenset(
     {"cache-control", "content-disposition", "content-language", "content-type", "etag", "location"}
 )
-# What a client proves its identity by, unless authentication says who it is.
+# Headers that identify a client whose principal is not set.
 CREDENTIALS = ("authorization", "x-api-key", "cookie")
 PRINCIPAL = "principal"
 
 
 def set_principal(request: Request, principal: object) -> None:
-    """Say on whose behalf a request is made; authentication calls it.
+    """Set the principal of a request; call it from authentication.
 
-    Without it, the credentials that were sent decide to whom a response is replayed.
+    Without it, a response is replayed only to a request with the same credentials.
     """
     setattr(request.state, PRINCIPAL, str(principal))
 
@@ -40,7 +40,7 @@ def key_of(request: Request) -> str | None:
     """The key of a request, if it has one.
 
     Raises:
-        ProblemError: 422: it is not 1 to 255 printable ASCII characters.
+        ProblemError: 422 if it is not 1 to 255 printable ASCII characters.
     """
     key = request.headers.get(HEADER)
     if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
@@ -49,10 +49,10 @@ def key_of(request: Request) -> str | None:
 
 
 class IdempotentRequest:
-    """A request with a key, in a transaction that can write."""
+    """A request with a key, whose unit of work writes."""
 
     def __init__(self, request: Request, key: str, body: bytes, ignored_cookies: tuple[str, ...]):
-        """`ignored_cookies` are no credentials."""
+        """`ignored_cookies` are the names of cookies that are no credentials."""
         self._request = request
         self._key = key
         self._fingerprint = _fingerprint(request, body)
@@ -61,11 +61,11 @@ class IdempotentRequest:
         self.replayed = False
 
     async def find(self, session: AsyncSession) -> Response | None:
-        """The response that the key got before, or None; the key is locked then.
+        """Lock the key, and return its stored response, if there is one.
 
         Raises:
-            ProblemError: 409 while the first request with this key is in progress; 422 if it was
-                another request, or another principal's.
+            ProblemError: 409 while another request with this key is in progress; 422 if the key was
+                used for a different request or by a different principal.
         """
         if not await try_lock(session, f"{HEADER} {self._key}"):
             raise ProblemError(409, f"A request with this {HEADER} is in progress. Retry later.")
@@ -83,7 +83,7 @@ class IdempotentRequest:
         """Store the first response.
 
         Raises:
-            ProblemError: 422: it is a stream or a file.
+            ProblemError: 422 if it is a stream or a file.
         """
         if not hasattr(response, "body"):
             raise ProblemError(422, f"A stream or file cannot be replayed: omit {HEADER}.")
@@ -122,7 +122,7 @@ def _fingerprint(request: Request, body: bytes) -> str:
 
 
 def _canonical(request: Request, body: bytes) -> bytes:
-    """The body, without what differs between two ways to send the same."""
+    """The body in a canonical form: equal content has equal bytes."""
     content_type = Message()
     content_type["content-type"] = request.headers.get("content-type", "")
     if content_type.get_content_maintype() == "multipart":

@@ -1,15 +1,15 @@
-"""The `Location` header of what a request created."""
+"""The `Location` header of a created resource."""
 
 from typing import Any
 
 from fastapi import Request, Response
 
-# For the OpenAPI document: `responses=CREATED` of a route that sets it.
+# For the OpenAPI document: set `responses=CREATED` on routes that set the header.
 CREATED: dict[int | str, dict[str, Any]] = {
     201: {
         "headers": {
             "Location": {
-                "description": "The path of what was created.",
+                "description": "The path of the created resource.",
                 "schema": {"type": "string", "format": "uri-reference"},
             }
         }
@@ -18,6 +18,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 
 
 def set_location(request: Request, response: Response, endpoint: str, **parameters: Any) -> None:
-    """Point to what was created, by the name of the endpoint that returns it."""
+    """Set `Location` to the path of the endpoint with this name."""
     path = request.app.url_path_for(endpoint, **parameters)
     response.headers["Location"] = request.scope.get("root_path", "") + path

@@ -1,8 +1,4 @@
-"""The OpenAPI document, from which clients are generated.
-
-The framework writes most of it from signatures and models. This adds what those do not say: which
-errors an operation may respond with, and headers that are the same everywhere.
-"""
+"""Additions to FastAPI's OpenAPI document: the errors of each operation, and common headers."""
 
 from typing import Any
 
@@ -18,28 +14,28 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 
 
 HEADERS = {
-    "X-Request-ID": _header("The id to search the log for.", type="string"),
-    "Retry-After": _header("After how many seconds to retry.", type="integer"),
+    "X-Request-ID": _header("Request id, to search the log for.", type="string"),
+    "Retry-After": _header("Seconds after which to retry.", type="integer"),
     "Idempotency-Replayed": _header(
-        "`true`: the response to an earlier request with this key.", type="string", enum=["true"]
+        "`true`: the stored response to an earlier request.", type="string", enum=["true"]
     ),
 }
 IDEMPOTENCY_KEY = {"name": idempotency.HEADER, "in": "header"} | _header(
-    "Choose a new one for each thing to be done. Retried with the same key within 24 hours, it is "
-    "done once, and the first response is sent again.",
+    "A unique key for each operation. A retry with the same key within 24 hours has no effect "
+    "and returns the first response.",
     **{"type": "string", "minLength": 1, "maxLength": 255},
 )
 
 
 class DuplicateNameError(Exception):
-    """Two endpoints have the same name; the message says which."""
+    """Two endpoints have the same name; the message names both modules."""
 
 
 def check_names(app: FastAPI) -> None:
     """Check that no two endpoints have the same name.
 
     Raises:
-        DuplicateNameError: Clients could not tell the operations apart, nor `Location` the paths.
+        DuplicateNameError: Two endpoints have the same name, so operation ids are ambiguous.
     """
     endpoints: dict[Any, Any] = {}
     for route in iter_route_contexts(app.routes):
@@ -48,19 +44,19 @@ def check_names(app: FastAPI) -> None:
             modules = f"{first.__module__} and {getattr(route.endpoint, '__module__', None)}"
             raise DuplicateNameError(
                 f"Two endpoints are named {route.name}, in {modules}. Rename one: generated "
-                "clients and Location headers tell operations apart by this name."
+                "clients and Location headers need unique names."
             )
 
 
 def install(app: FastAPI) -> None:
-    """Complete the document of an application."""
+    """Add the headers and error responses to the document of an application."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
         components = document.setdefault("components", {})
         if "headers" not in components:
-            # The framework would add models of responses that are application/json only.
+            # By `responses=`, FastAPI would document problems as application/json.
             schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
             components.setdefault("schemas", {}).update(schema.pop("$defs"), Problem=schema)
             components["headers"] = HEADERS

@@ -1,6 +1,6 @@
-"""Every error response of the service: `application/problem+json` (RFC 9457), and what gets which.
+"""Error responses: `application/problem+json` (RFC 9457), and the mapping of exceptions to them.
 
-No response quotes what the client sent or what the database said.
+No response quotes input of the client or messages of the database.
 """
 
 import logging
@@ -30,7 +30,7 @@ from app.kit.observability.tracebacks import format_traceback
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-# A request with 10,000 items may be wrong 20,000 times, in fields with names of 4 MB each.
+# Limits: 10,000 items may have 20,000 errors, in fields whose names are 4 MB long.
 MAX_FIELD_ERRORS = 100
 MAX_TEXT = 200
 FAILED = "Internal error; the log has the details."
@@ -40,21 +40,21 @@ logger = logging.getLogger(__name__)
 BY_KIND: dict[ErrorKind, tuple[int, str]] = {
     ErrorKind.UNIQUE: (409, "Already exists."),
     ErrorKind.FOREIGN_KEY: (409, "It refers to something that does not exist, or is referred to."),
-    ErrorKind.INVALID: (422, "A value is out of range or violates a rule of the data."),
-    ErrorKind.SERIALIZATION: (503, "Too many requests change the same data; retry later."),
+    ErrorKind.INVALID: (422, "A value is out of range or violates a constraint."),
+    ErrorKind.SERIALIZATION: (503, "Concurrent requests changed the same data; retry later."),
     ErrorKind.VANISHED: (404, "It was deleted by another request."),
     ErrorKind.STALE: (409, "It was changed by another request."),
     ErrorKind.DISCONNECTED: (503, "The database is unavailable; retry later."),
     ErrorKind.UNAVAILABLE: (503, "The database is out of service."),
     ErrorKind.RESOURCE_EXHAUSTED: (503, "The database is overloaded; retry later."),
     ErrorKind.READ_ONLY: (503, "The database accepts no writes at present; retry later."),
-    ErrorKind.TIMEOUT: (504, "The database took too long."),
-    ErrorKind.SCHEMA: (503, "The database lacks a table or column; its migrations have not run."),
+    ErrorKind.TIMEOUT: (504, "The database did not respond in time."),
+    ErrorKind.SCHEMA: (503, "A table or column is missing; migrations have not run."),
 }
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of the request."""
+    """A validation error of one field of the request."""
 
     field: Annotated[str, Field(examples=["body.email"])]
     message: Annotated[str, Field(examples=["Field required"])]
@@ -70,11 +70,11 @@ class Problem(BaseModel):
     status: Annotated[int, Field(examples=[404])]
     detail: Annotated[str, Field(examples=["There is no user 5."])]
     errors: list[FieldError] | None = None
-    request_id: Annotated[str | None, Field(description="What to search the log for.")] = None
+    request_id: Annotated[str | None, Field(description="Id to search the log for.")] = None
 
 
 class ProblemError(DomainError):
-    """Raised by the web layer to respond with a problem."""
+    """An error that the web layer raises, with its HTTP status."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -97,12 +97,12 @@ def problem(
 
 
 def phrase(status: int) -> str:
-    """The name of a status; not every number has one."""
+    """The reason phrase of a status code."""
     return responses.get(status, "Unregistered Status")
 
 
 def install(app: FastAPI) -> None:
-    """Have the application respond to errors with problems."""
+    """Register the exception handlers of an application."""
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(DomainError, _domain_error)
@@ -118,7 +118,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     status, headers = error.status_code, dict(error.headers or {})
     if status == 405:
         headers["Allow"] = ", ".join(filter(lambda method: _takes(request, method), METHODS))
-    # Starlette declares it as text, and FastAPI takes anything.
+    # Starlette declares `detail` as str, but FastAPI accepts any object.
     detail: Any = error.detail
     if not isinstance(detail, Mapping):
         return problem(status, str(detail) or phrase(status), headers=headers)
@@ -127,7 +127,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _takes(request: Request, method: str) -> bool:
-    # The framework asks the first route of a path alone, but each method is a route of its own.
+    # Starlette's Allow header has the methods of the first matching route only.
     scope = {**request.scope, "method": method}
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
@@ -138,17 +138,17 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         FieldError(field=_field(item), message=_shorten(item["msg"].removeprefix("Value error, ")))
         for item in error.errors()[:MAX_FIELD_ERRORS]
     ]
-    return problem(422, "The request is not valid; `errors` says where.", errors=errors)
+    return problem(422, "The request is not valid; see `errors`.", errors=errors)
 
 
 def _field(item: Mapping[str, Any]) -> str:
-    # Broken JSON has no fields: what follows in its location is a position in the text.
+    # For malformed JSON, the rest of the location is a position in the text, not a field.
     location = item["loc"][:1] if item["type"] == "json_invalid" else item["loc"][:MAX_TEXT]
     return _shorten(".".join(_shorten(str(part)) for part in location))
 
 
 def _shorten(text: str) -> str:
-    # Half a surrogate pair cannot be sent.
+    # A lone surrogate cannot be encoded.
     return text[:MAX_TEXT].encode(errors="replace").decode()
 
 
@@ -162,12 +162,12 @@ async def _invalid_cursor(request: Request, error: Exception) -> Response:
 
 
 async def ambiguous_commit(request: Request, error: Exception) -> Response:
-    """The response to a request of which nobody knows whether it took effect."""
+    """The response to a request whose commit is ambiguous."""
     _log(request, "lost the connection during COMMIT", ErrorKind.DISCONNECTED)
     return problem(
         503,
         "The connection to the database was lost during COMMIT: the change may have taken effect. "
-        "Check whether it did, or send an Idempotency-Key and retry.",
+        "Check whether it did, or retry with an Idempotency-Key.",
     )
 
 
@@ -180,7 +180,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
         return problem(500, FAILED)
     status, detail = BY_KIND[kind]
     if status >= 500:
-        _log(request, "failed at the database", kind)
+        _log(request, "failed in the database", kind)
     if kind is ErrorKind.UNIQUE and (columns := conflicting_columns(error)):
         detail = f"Another one has this {' and '.join(columns)} already."
     return problem(status, detail)
@@ -196,7 +196,7 @@ async def _unhandled(request: Request, error: Exception) -> Response:
     return problem(500, FAILED)
 
 
-# For the OpenAPI document: every operation may respond with a problem.
+# For the OpenAPI document of every operation.
 RESPONSE = {
     "description": "An error",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

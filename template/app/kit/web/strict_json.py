@@ -1,5 +1,5 @@
-"""JSON as it was sent: fields typed `Decimal` get the number that was written, all others the float
-that Python makes of it, and what is not JSON is refused."""
+"""Strict JSON parsing: fields of type `Decimal` get the exact number, other fields a float, and
+invalid JSON is rejected."""
 
 import json
 import math
@@ -7,16 +7,16 @@ from typing import Any, NoReturn, Self
 
 from fastapi import Request
 
-# What the parser raises; the last for nesting beyond Python's limits.
+# Errors of the parser; RecursionError for deep nesting.
 NOT_JSON = (ValueError, RecursionError)
 
 
-# The limit that Python has for whole numbers.
+# As Python's limit for int().
 MAX_DIGITS = 4300
 
 
 class ExactFloat(float):
-    """A float that remembers how it was written."""
+    """A float that keeps its original text."""
 
     text: str
 
@@ -40,14 +40,14 @@ class ExactFloat(float):
 
 
 class StrictJSONRequest(Request):
-    """A request whose JSON numbers are exact where a field wants them to be."""
+    """A request whose JSON numbers are exact for fields of type `Decimal`."""
 
     async def json(self) -> Any:
         """The parsed body.
 
         Raises:
-            json.JSONDecodeError: For all that is not JSON: broken text or encoding, NaN, Infinity,
-                nesting or numbers beyond Python's limits.
+            json.JSONDecodeError: Malformed text or encoding, NaN, Infinity, and nesting or numbers
+                beyond Python's limits.
         """
         if not hasattr(self, "_strict_json"):
             try:
@@ -61,7 +61,7 @@ class StrictJSONRequest(Request):
 
 def _parse_float(text: str) -> float:
     number = float(text)
-    # Most floats say by themselves how they were written, and a plain one costs a third.
+    # For most numbers repr() is the original text, and a plain float costs a third.
     return number if repr(number) == text else ExactFloat(text)
 
 

@@ -1,8 +1,8 @@
 """The transaction boundary of requests: one request, one unit of work, committed before the
 response is sent.
 
-A feature makes its router with `Router(...)`; its endpoints ask for a `ReadSession` or a
-`WriteSession` and never commit. docs/transactions.md says what happens in which order.
+A feature creates its router with `Router(...)`; its endpoints depend on a `ReadSession` or a
+`WriteSession` and never commit. docs/transactions.md describes the order of events.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ UNIT_OF_WORK = "unit_of_work"
 
 @dataclass(frozen=True)
 class TransactionOptions:
-    """How the transaction of an endpoint differs from that of others."""
+    """The options of an endpoint's transaction."""
 
     isolation: Isolation | None = None
     idempotency_key: bool = True
@@ -48,16 +48,16 @@ def transaction(
     idempotency_key: bool = True,
     streaming_body: bool = False,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Set options of the transaction of an endpoint; write it below `@router.post(...)`.
+    """Set options of an endpoint's transaction; put it below `@router.post(...)`.
 
     Args:
-        isolation: The isolation level of its transaction, which a route that only reads has then,
-            too: all that it reads is of one snapshot.
-        idempotency_key: Whether an `Idempotency-Key` is honoured; if not, its response is never
-            stored.
+        isolation: The isolation level. With one, an endpoint that only reads runs in a transaction,
+            too.
+        idempotency_key: Whether `Idempotency-Key` is supported; if not, the header is ignored and
+            no response is stored.
         streaming_body: Whether the endpoint reads the body itself, by `request.stream()` or as a
-            large upload. It is not read into memory before; the request is never retried and takes
-            no `Idempotency-Key`.
+            large upload. The body is then not buffered, the request is never retried, and
+            `Idempotency-Key` is ignored.
     """
 
     def set_options(endpoint: Endpoint) -> Endpoint:
@@ -76,7 +76,7 @@ def options_of(endpoint: Callable[..., Any] | None) -> TransactionOptions:
 
 
 class _Call:
-    """What the call of an endpoint needs to know of its request."""
+    """The state of one attempt at a request."""
 
     def __init__(self, unit: UnitOfWork, idempotent: IdempotentRequest | None) -> None:
         self.unit = unit
@@ -88,16 +88,16 @@ _current_call: ContextVar[_Call] = ContextVar("current_call")
 
 
 class TransactionalRoute(APIRoute):
-    """Runs its endpoint, dependencies included, in one unit of work.
+    """Runs its endpoint and dependencies in one unit of work.
 
-    It is committed when the response is complete and before it is sent: a COMMIT that fails is
-    never reported as success. After an exception, or a response of 400 and above, nothing persists,
-    and no background task runs. Where the database undid the transaction for a reason that passes,
-    all of it runs again, from a fresh request.
+    It is committed after the endpoint has returned and before the response is sent, so a failed
+    COMMIT is never reported as success. After an exception, or a response of 400 and above, nothing
+    persists, and no background task runs. After a transient failure, all of it is retried with a
+    fresh request.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler that FastAPI makes."""
+        """Wrap FastAPI's handler."""
         options = options_of(self.endpoint)
         dependant = effective_dependant(self)
         writes = depends_on(dependant, write_session)
@@ -109,10 +109,10 @@ class TransactionalRoute(APIRoute):
             body = None
             if not options.streaming_body:
                 try:
-                    # Before the transaction begins, because a body may be slow.
+                    # Before the transaction begins, because a body may arrive slowly.
                     body = await request.body()
                 except ClientDisconnect:
-                    return problem(400, "The body ended too early.")
+                    return problem(400, "The client disconnected before the end of the body.")
             key = key_of(request) if takes_keys and body is not None else None
 
             async def work(unit: UnitOfWork) -> Response:
@@ -160,7 +160,7 @@ class Router(APIRouter):
 
 
 def _wrap_endpoint(dependant: Dependant) -> None:
-    """Have a stored response replayed in place of a call, and a stream begin after the commit."""
+    """Replay a stored response instead of a call, and start a generator after the commit."""
     endpoint = dependant.call
     assert endpoint is not None
 
@@ -168,7 +168,7 @@ def _wrap_endpoint(dependant: Dependant) -> None:
 
         @wraps(endpoint)
         async def generate(**values: Any) -> AsyncIterator[Any]:
-            # A stream that FastAPI starts by itself; others begin when the response is sent.
+            # FastAPI starts this generator before the response is sent.
             call = _current_call.get(None)
             if call is not None:
                 await call.committed.wait()
@@ -199,8 +199,8 @@ def _unit_of_work(connection: HTTPConnection) -> UnitOfWork:
     unit: UnitOfWork | None = connection.scope.get(UNIT_OF_WORK)
     if unit is None:
         raise RuntimeError(
-            f"{connection.url.path} asks for a session outside a unit of work: make its router "
-            "with Router(...) of app.kit.web; a WebSocket opens its own session by DatabaseDep"
+            f"{connection.url.path} uses a session outside a unit of work: create its router "
+            "with Router(...) of app.kit.web; a WebSocket opens its own session with DatabaseDep"
         )
     return unit
 

@@ -1,4 +1,4 @@
-"""A relay between the service and its database that can fall silent or hang up, as networks do."""
+"""A TCP proxy between the service and its database that simulates network faults."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,17 +8,17 @@ from sqlalchemy import make_url
 
 
 class FaultProxy:
-    """Passes bytes on, both ways, while it `forwarding`."""
+    """Forwards bytes in both directions while `forwarding` is set."""
 
     def __init__(self, host: str, port: int) -> None:
         self.forwarding = asyncio.Event()
         self.forwarding.set()
         self.connections = 0
-        """How many are open, from the service to here."""
+        """The number of open connections from the service."""
         self.bytes = 0
-        """How many were passed on."""
-        self.hangs_up_at: bytes | None = None
-        """Whoever sends this loses the connection, and the other side does not hear it."""
+        """The number of forwarded bytes."""
+        self.disconnect_on: bytes | None = None
+        """Data that closes the connection instead of being forwarded."""
         self.tasks: set[asyncio.Task[None]] = set()
         """One for each connection."""
         self._target = (host, port)
@@ -48,7 +48,7 @@ class FaultProxy:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self.forwarding.wait()
-                if self.hangs_up_at is not None and self.hangs_up_at in data:
+                if self.disconnect_on is not None and self.disconnect_on in data:
                     break
                 self.bytes += len(data)
                 writer.write(data)
@@ -56,7 +56,7 @@ class FaultProxy:
 
 @asynccontextmanager
 async def fault_proxy(url: str) -> AsyncIterator[tuple[str, FaultProxy]]:
-    """A relay to the server of a database, and the URL of the database through it."""
+    """A proxy to the server of a database: the URL through the proxy, and the proxy."""
     target = make_url(url)
     assert target.host is not None
     assert target.port is not None
@@ -66,10 +66,10 @@ async def fault_proxy(url: str) -> AsyncIterator[tuple[str, FaultProxy]]:
     try:
         yield through.render_as_string(hide_password=False), relay
     finally:
-        relay.forwarding.set()  # Whoever waits for that would never end.
-        # asyncio does not close what it accepts in the very moment in which the server is closed.
+        relay.forwarding.set()  # Unblocks tasks that wait for it.
+        # asyncio does not close connections that it accepts while the server is being closed.
         await asyncio.sleep(0.05)
         server.close()
-    async with asyncio.timeout(10):  # Who has not closed a connection by then has lost it.
+    async with asyncio.timeout(10):  # A connection that is still open then is leaked.
         await asyncio.gather(*relay.tasks)
         await server.wait_closed()

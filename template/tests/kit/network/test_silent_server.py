@@ -236,11 +236,11 @@ async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as
         attempts.append(session)
         session.add(Probe(name="unknown"))
         await session.flush()
-        relay.hangs_up_at = b"COMMIT"
+        relay.disconnect_on = b"COMMIT"
 
     async with client_of(app) as client:
         response = await client.post("/lose_commit")
-    relay.hangs_up_at = None
+    relay.disconnect_on = None
     await eventually(lambda: is_answered(app))
 
     assert response.status_code == 503

@@ -1,6 +1,6 @@
-"""Engines for Oracle: all that the service knows about its driver, python-oracledb.
+"""Engines for Oracle: all code that depends on the driver, python-oracledb.
 
-The driver's thin mode needs no client libraries, and is the one that works with asyncio.
+The driver's thin mode is used: it needs no client libraries and supports asyncio.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
 
 # https://docs.oracle.com/en/database/oracle/oracle-database/23/arpls/DBMS_LOCK.html
-# Locks are numbers that the whole database shares, so the schema is part of the name. 0: taken;
-# 1: another session has it; 4: we have it already.
+# Lock ids are global to the database, so the schema is part of the hashed name. Result 0: acquired;
+# 1: held by another session; 4: already held by this session.
 REQUEST_LOCK = text(
     """
     BEGIN
@@ -49,8 +49,8 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     statement_timeout = 0 if role == "migrate" else settings.database_statement_timeout
 
     async def connect(*arguments: Any, **options: Any) -> oracledb.AsyncConnection:
-        # The driver's own timeout ends when the server has accepted, and the errors of the network
-        # are not all errors of the driver.
+        # The driver's own timeout ends when the server has accepted the connection, and it does not
+        # wrap all network errors.
         try:
             async with asyncio.timeout(settings.database_connect_timeout):
                 connection: oracledb.AsyncConnection
@@ -62,7 +62,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     engine = create_async_engine(
         settings.database_url,
         echo=settings.database_echo,
-        # Values of statements belong in no log and in no traceback.
+        # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
         **pool_options(settings, role),
         connect_args={
@@ -74,21 +74,20 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, record: object) -> None:
-        # In milliseconds, for each message to the server: Oracle has no timeout of its own for
-        # statements, nor one for row locks.
+        # In milliseconds, for each round trip: Oracle has no timeout for statements or row locks.
         connection.driver_connection.call_timeout = round(statement_timeout * 1000)
         cursor = connection.cursor()
-        # The driver sends and gives datetimes without an offset; this makes them UTC.
+        # The driver sends and returns datetimes without an offset; this makes them UTC.
         cursor.execute("ALTER SESSION SET TIME_ZONE = '+00:00'")
         if role == "migrate":
-            # DDL would not wait for a lock at all.
+            # By default, DDL does not wait for locks at all.
             seconds = max(1, round(settings.database_lock_timeout))
             cursor.execute(f"ALTER SESSION SET DDL_LOCK_TIMEOUT = {seconds}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_closed(connection: Any, record: object, proxy: object) -> None:
-        # Costs no message, unlike a ping.
+        # Takes no round trip, unlike a ping.
         if not connection.driver_connection.is_healthy():
             raise DisconnectionError("the server closed this connection")
 
@@ -96,20 +95,21 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
         @event.listens_for(engine.sync_engine, "begin")
         def begin_reading(connection: Connection) -> None:
-            # One snapshot for the whole transaction, and no DML. (DDL commits first, so only the
-            # rights of the user keep a session from that.)
+            # One snapshot for the whole transaction, and no DML. (DDL commits first, so only
+            # privileges prevent it.)
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def classify(context: ExceptionContext) -> Exception | None:
         error = context.original_exception
         if isinstance(error, OverflowError | UnicodeEncodeError):
-            # The driver refuses what no column can hold by errors that SQLAlchemy does not know.
+            # The driver's errors for values that no column can store, which SQLAlchemy does not
+            # wrap.
             return DataError(None, None, error, hide_parameters=True)
         kind = classify_driver_error(error)
         if kind is ErrorKind.DISCONNECTED or (role == "write" and kind is ErrorKind.READ_ONLY):
-            # SQLAlchemy knows fewer codes. And after a failover the old server may live on as a
-            # standby, of no use to writers.
+            # SQLAlchemy recognizes fewer codes. And after a failover, the former primary may still
+            # run as a standby.
             context.is_disconnect = True
         if isinstance(error, OSError):
             context.is_disconnect = True
@@ -168,22 +168,21 @@ async def _request_lock(
 
 
 def abort(connection: Any) -> None:
-    """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
+    """Interrupt the running statement of a connection: its caller gets an error."""
     if connection.is_healthy():
         connection.cancel()
 
 
 def _program(settings: KitSettings, role: Role) -> str:
-    # Shown in V$SESSION, which has 48 bytes for it. The driver refuses some characters.
+    # Shown in V$SESSION, limited to 48 bytes. The driver rejects some characters.
     return f"{re.sub('[^A-Za-z0-9]+', '-', settings.title)[:40]}-{role}"
 
 
-# Oracle generates ids only for a column that is declared so; for other databases SQLAlchemy does
-# it unasked. These two make it the same here, in tables and migrations, and keep autogenerate from
-# taking it for a difference.
+# Oracle generates ids only for columns declared as IDENTITY. The next two functions declare primary
+# keys so, in tables and migrations, and hide the difference from autogenerate.
 @compiles(CreateColumn, "oracle")
 def declare_ids(create: CreateColumn, compiler: Any, **options: Any) -> str:
-    """Declare a column as the statement that creates its table has it."""
+    """Compile a column of CREATE TABLE, with IDENTITY for a generated primary key."""
     column = create.element
     declaration: str = compiler.visit_create_column(create, **options)
     table = column.table
@@ -194,5 +193,5 @@ def declare_ids(create: CreateColumn, compiler: Any, **options: Any) -> str:
 
 @event.listens_for(Table, "column_reflect")
 def forget_generation(inspector: Inspector, table: Table, column: ReflectedColumn) -> None:
-    """Read a column back as a model has it."""
+    """Reflect a column without IDENTITY, as models declare it."""
     column.pop("identity", None)

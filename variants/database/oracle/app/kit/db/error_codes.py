@@ -1,4 +1,4 @@
-"""What Oracle's errors mean, by their code.
+"""Kinds of Oracle's errors, by code.
 
 ORA codes are the server's (https://docs.oracle.com/en/error-help/db/), DPY codes the driver's
 (https://python-oracledb.readthedocs.io/en/latest/user_guide/exception_handling.html).
@@ -17,7 +17,7 @@ CODES = {
     ErrorKind.UNIQUE: ["ORA-00001"],
     ErrorKind.FOREIGN_KEY: ["ORA-02291", "ORA-02292"],
     ErrorKind.INVALID: [
-        "ORA-01400",  # NULL into a column that takes none; so is the empty text
+        "ORA-01400",  # NULL, or the empty string, into a NOT NULL column
         "ORA-01407",  # the same, in an UPDATE
         "ORA-01426",  # numeric overflow
         "ORA-01438",  # more digits than the column has
@@ -29,7 +29,7 @@ CODES = {
     ],
     ErrorKind.SERIALIZATION: [
         "ORA-00060",  # deadlock
-        "ORA-01555",  # snapshot too old: what it shows was overwritten
+        "ORA-01555",  # snapshot too old
         "ORA-08177",  # cannot serialize access
     ],
     ErrorKind.DISCONNECTED: [
@@ -105,7 +105,7 @@ KINDS = {code: kind for kind, codes in CODES.items() for code in codes}
 
 
 def classify_driver_error(error: BaseException) -> ErrorKind | None:
-    """The kind of an error that the driver raised; None if it is none of the driver's."""
+    """The kind of a driver's error; None for other and unknown errors."""
     if isinstance(error, oracledb.Error):
         return KINDS.get(_code(error))
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
@@ -116,7 +116,7 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
 
 
 def violated_columns(error: BaseException) -> list[str]:
-    """The `table.column` names of a violated unique constraint or index, or none."""
+    """The `table.column` names of a violated unique constraint or index; empty if unknown."""
     match = re.match(r"ORA-00001: .*?\((?:[^.()]+\.)?([^.()]+)\)", str(error))
     if match is None or not isinstance(error, oracledb.Error):
         return []

@@ -15,7 +15,7 @@ from app.kit.settings import KitSettings
 from tests.kit.application import create_app, make_settings, running_app
 from tests.kit.clients import client_of
 from tests.kit.faults import unreachable_url
-from tests.kit.processes import free_port, start, wait_until_it_answers
+from tests.kit.processes import free_port, start, wait_until_listening
 from tests.kit.server import database_server
 from tests.kit.waiting import Stopwatch
 
@@ -182,7 +182,7 @@ async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
     url = unreachable_url(tmp_path)
     process = await start(tmp_path, "-m", "tests.kit", PORT=str(port), DATABASE_URL=url)
     try:
-        await wait_until_it_answers(process, port)
+        await wait_until_listening(process, port)
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/health/ready")).status_code == 503
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Engines for PostgreSQL: all that the service knows about its driver, asyncpg."""
+"""Engines for PostgreSQL: all code that depends on the driver, asyncpg."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,21 +46,21 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     pgbouncer = settings.database_pgbouncer and not migrates
     options: dict[str, Any] = {}
     if pgbouncer:
-        # Each transaction may meet another server process: statements prepared in one are unknown
-        # to the next. What the server must know comes with the transaction.
+        # Each transaction may run in another server process: prepared statements do not exist
+        # there, and session settings must be set per transaction.
         if reads:
             options["execution_options"] = {"postgresql_readonly": True}
         caches = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     else:
-        # A single statement sees one snapshot with or without a transaction, and without one it
-        # costs one message to the server instead of three.
+        # A single statement needs no transaction, and takes one round trip without it instead of
+        # three.
         if reads:
             options["isolation_level"] = "AUTOCOMMIT"
         caches = {}
     engine = create_async_engine(
         _translate(_direct_url(settings) if migrates else settings.database_url),
         echo=settings.database_echo,
-        # Values of statements belong in no log and in no traceback.
+        # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
         **pool_options(settings, role),
         **options,
@@ -68,12 +68,12 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
             **caches,
             "async_creator_fn": _connect,
             "timeout": settings.database_connect_timeout,
-            # The server's timeout comes first and is the better one: it says what happened. The
-            # driver's is for a server that does not answer at all.
+            # For a server that does not respond. One second longer than the server's own timeout,
+            # which has the clearer error.
             "command_timeout": None if migrates else settings.database_statement_timeout + 1,
             "server_settings": {
                 "application_name": f"{settings.title} ({role})",
-                # PgBouncer refuses a connection with other parameters than the name.
+                # PgBouncer refuses connections with other parameters than application_name.
                 **({} if pgbouncer else _timeouts(settings, role)),
                 **({"default_transaction_read_only": "on"} if reads and not pgbouncer else {}),
             },
@@ -88,42 +88,42 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
             calls = (f"set_config('{name}', '{value}', true)" for name, value in parameters.items())
             connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
 
-    # A URL may name several hosts, of which one is the primary at a time. The driver would give the
-    # first one that swallows packets all the time there is for connecting, so each gets its share;
-    # and it would begin with the same one every time.
-    last_found = 0
+    # A URL may name several hosts, one of which is the primary. For the driver, one unresponsive
+    # host would use up the whole connect timeout, so each host gets a share of it; and the driver
+    # would always start with the first host, instead of the last known primary.
+    last_primary = 0
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def connect(dialect: Dialect, record: object, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        nonlocal last_found
+        nonlocal last_primary
         hosts = _hosts(kwargs)
         cause: Exception | None = None
-        for number in [*range(last_found, len(hosts)), *range(last_found)]:
+        for number in [*range(last_primary, len(hosts)), *range(last_primary)]:
             try:
                 connection = dialect.connect(*args, **{**kwargs, **hosts[number]})
             except TimeoutError:
-                # Not a statement that took too long: there was no answer at all.
-                cause = ConnectionError("no answer")
+                # A connect timeout, which must not be taken for a statement timeout.
+                cause = ConnectionError("no response")
             except (*CANNOT_CONNECT, dialect.loaded_dbapi.Error) as error:
-                # SQLAlchemy passes on some of the driver's errors as they are.
+                # SQLAlchemy does not wrap all of the driver's errors.
                 cause = error
             else:
-                last_found = number
+                last_primary = number
                 return connection
-        # The driver reports it by errors that SQLAlchemy does not know.
+        # An error that SQLAlchemy recognizes.
         raise dialect.loaded_dbapi.OperationalError("cannot connect", cause) from cause
 
     ping = engine.dialect.do_ping
 
     def do_ping(connection: Any) -> bool:
-        # The driver would wait as long as for a statement, and by then the request has ended.
+        # The driver's timeout is that of a statement, by which the request would have timed out.
         limit = asyncio.get_running_loop().call_later(
             settings.database_connect_timeout, abort, connection.driver_connection
         )
         try:
             return ping(connection)
         except OSError:
-            # No answer, which the driver reports by an error that SQLAlchemy does not know.
+            # No response; SQLAlchemy does not recognize this error.
             return False
         finally:
             limit.cancel()
@@ -132,7 +132,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_closed(connection: Any, record: object, proxy: object) -> None:
-        # Costs no message, unlike a ping: the driver has noticed when the server hung up.
+        # Takes no round trip, unlike a ping: the driver knows if the server closed the connection.
         if connection.driver_connection.is_closed():
             raise DisconnectionError("the server closed this connection")
 
@@ -140,10 +140,10 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
     def leave_lost_server(context: ExceptionContext) -> Exception | None:
         error = context.original_exception
         if role == "write" and getattr(error, "sqlstate", None) == READ_ONLY_SQL_TRANSACTION:
-            # After a failover the old server may live on as a standby, of no use to writers.
+            # After a failover, the former primary may still run as a standby.
             context.is_disconnect = True
         if isinstance(error, OSError):
-            # The driver's own timeout, or the network's errors, which SQLAlchemy does not know.
+            # A timeout of the driver or a network error; SQLAlchemy recognizes neither.
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
             return OperationalError(context.statement, None, error, hide_parameters=True)
@@ -184,8 +184,10 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
 
 
 async def _connect(*args: Any, **arguments: Any) -> Any:
-    """Connect, to the end even if it is cancelled: cancelled in the middle, the driver leaves a
-    future behind that is logged as an error."""
+    """Connect; after a cancellation, finish in the background and discard the connection.
+
+    If the driver itself were cancelled, it would leave a future that is logged as an error.
+    """
     connecting = asyncio.ensure_future(asyncpg.connect(*args, **arguments))
     try:
         return await asyncio.shield(connecting)
@@ -200,14 +202,13 @@ def _discard(connecting: asyncio.Future[Any]) -> None:
 
 
 def abort(connection: Any) -> None:
-    """Cut a connection off: whoever waits for its server gets an error at once."""
-    # Before asyncpg 0.32 it did nothing to a connection that was being closed.
+    """Abort a connection: callers that wait for the server get an error at once."""
+    # Before asyncpg 0.32, it had no effect on a connection that was being closed.
     connection.terminate()
 
 
 def _direct_url(settings: KitSettings) -> URL:
-    """Where the schema is changed: a lock that outlives its transaction needs a server process of
-    its own."""
+    """The URL for migrations: their session-level lock does not work through PgBouncer."""
     if settings.database_pgbouncer and settings.database_direct_url is None:
         raise SettingsError(
             "DATABASE_DIRECT_URL is not set: the schema cannot be changed through PgBouncer. "
@@ -217,18 +218,18 @@ def _direct_url(settings: KitSettings) -> URL:
 
 
 def _hosts(arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """The driver's arguments for each of the hosts of a URL, if there are several; otherwise none
-    are needed."""
+    """The connect arguments for each host of a URL with several hosts; otherwise a single empty
+    dict."""
     hosts = arguments.get("host")
     if not isinstance(hosts, list):
         return [{}]
     common = {
         "timeout": arguments["timeout"] / len(hosts),
-        # Standbys take no writes, and their reads may be old.
+        # Standbys are read-only, and their rows may be stale.
         "target_session_attrs": arguments.get("target_session_attrs", "primary"),
     }
-    places = zip(hosts, arguments["port"], strict=True)
-    return [{**common, "host": host, "port": port} for host, port in places]
+    addresses = zip(hosts, arguments["port"], strict=True)
+    return [{**common, "host": host, "port": port} for host, port in addresses]
 
 
 def _timeouts(settings: KitSettings, role: Role) -> dict[str, str]:
@@ -238,18 +239,18 @@ def _timeouts(settings: KitSettings, role: Role) -> dict[str, str]:
     if role != "migrate":
         timeouts["statement_timeout"] = str(round(settings.database_statement_timeout * 1000))
         if settings.environment == "prod":
-            # A transaction whose process froze or vanished must not keep its locks. (Elsewhere one
-            # may be at a breakpoint, or be all that a demo does.)
+            # Releases the locks of a process that froze or vanished. (Only in prod: elsewhere, a
+            # transaction may be long because of a breakpoint or force_rollback.)
             timeouts["idle_in_transaction_session_timeout"] = timeouts["statement_timeout"]
     return timeouts
 
 
 def _translate(url: URL) -> URL:
-    """Hosting providers write what libpq understands."""
+    """Convert libpq's options, which hosting providers use, into the driver's."""
     query = dict(url.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
     if query.get("target_session_attrs") == "read-write":
-        # Our sessions for reading are read-only wherever they are.
+        # Sessions for reading are read-only even on the primary.
         query["target_session_attrs"] = "primary"
     return url.set(query=query)

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, by SQLSTATE.
+"""Kinds of PostgreSQL's errors, by SQLSTATE.
 
 The codes are those of https://www.postgresql.org/docs/current/errcodes-appendix.html; the first two
 characters are the class.
@@ -38,9 +38,9 @@ KINDS = {
 
 
 def classify_driver_error(error: BaseException) -> ErrorKind | None:
-    """The kind of an error that the driver raised; None if it is none of the driver's."""
+    """The kind of a driver's error; None for other and unknown errors."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):
-        # The schema changed under a prepared statement; the next attempt prepares it anew.
+        # The schema has changed; a retry prepares the statement again.
         return ErrorKind.SERIALIZATION
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str):
@@ -49,13 +49,13 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
                 return KINDS[sqlstate[:length]]
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return ErrorKind.DISCONNECTED
-    # Out of step with the server. (An InterfaceError is a mistake of the caller; where the
-    # connection is closed, SQLAlchemy says so.)
+    # Out of sync with the server. (An InterfaceError is a bug of the caller, or the connection is
+    # closed, which SQLAlchemy reports.)
     return ErrorKind.DISCONNECTED if isinstance(error, asyncpg.InternalClientError) else None
 
 
 def violated_columns(error: BaseException) -> list[str]:
-    """The `table.column` names of a violated unique constraint or index, or none."""
+    """The `table.column` names of a violated unique constraint or index; empty if unknown."""
     name = getattr(error, "constraint_name", None)
     if name is None:
         return []

@@ -1,12 +1,12 @@
-"""What the service knows about PostgreSQL's streaming replication."""
+"""Positions in PostgreSQL's streaming replication."""
 
 from typing import NamedTuple, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# https://www.postgresql.org/docs/current/functions-admin.html: the bytes of WAL that a primary has
-# written, of which it sends no more than is flushed, or that a standby has replayed.
+# https://www.postgresql.org/docs/current/functions-admin.html: the WAL position that a primary has
+# flushed, because it sends no more than that, or that a standby has replayed.
 POSITION = text("""
     SELECT
         pg_is_in_recovery(),
@@ -18,19 +18,19 @@ POSITION = text("""
 
 
 class Position(NamedTuple):
-    """How far a server is."""
+    """A position in the replication."""
 
     is_standby: bool
-    """Whether it follows another server."""
+    """Whether the server is a standby."""
     number: int
-    """Grows with each change, and is the same on all servers that have made it."""
+    """The WAL position in bytes; the same change has the same position on all servers."""
 
     def has_replayed(self, other: Self) -> bool:
-        """Whether whatever had happened there has happened here."""
+        """Whether all changes up to `other` are included."""
         return self.number >= other.number
 
 
 async def get_position(connection: AsyncConnection) -> Position:
-    """How far the server of a connection is."""
+    """The position of the server of a connection."""
     is_standby, number = (await connection.execute(POSITION)).one()
     return Position(is_standby, int(number))

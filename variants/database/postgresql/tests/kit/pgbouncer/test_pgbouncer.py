@@ -22,7 +22,7 @@ from tests.kit.clients import client_of
 from tests.kit.faults import SLOW
 from tests.kit.pgbouncer.server import pgbouncer
 from tests.kit.probe import Probe, add_probes, add_route, names_of
-from tests.kit.processes import free_port, run, start, wait_until_it_answers
+from tests.kit.processes import free_port, run, start, wait_until_listening
 from tests.kit.server import DatabaseServer
 
 CONNECTIONS = 3
@@ -113,7 +113,7 @@ async def test_many_clients_of_several_workers_get_what_they_asked_for(
                 wrong.append((number, echo.text))
 
     try:
-        await wait_until_it_answers(workers, port)
+        await wait_until_listening(workers, port)
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=90) as client:
             await asyncio.gather(*(use(client, f"client-{n}") for n in range(CLIENTS)))
     finally:

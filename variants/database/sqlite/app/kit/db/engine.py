@@ -1,8 +1,8 @@
 """Engines for SQLite.
 
 SQLite has one writer at a time and any number of readers. So the writing engine has a single
-connection, for which writers queue, and each transaction takes the write lock when it begins;
-readers have connections of their own and, thanks to the write-ahead log, wait for nobody.
+connection, for which writers queue, and a transaction takes the write lock when it begins. Readers
+have their own connections and, with the write-ahead log, never wait for a writer.
 """
 
 import sqlite3
@@ -21,12 +21,12 @@ from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.sqlite_connection import connect
 from app.kit.settings import KitSettings, SettingsError
 
-# A database in memory that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
+# An in-memory database that all connections of the process share (SQLite's memdb VFS, 3.36). Unlike
 # with a shared cache, a reader waits for a writer instead of failing.
 SHARED_MEMORY = "file:/memory"
 
-# A single statement sees one snapshot with or without a transaction, and to begin and to end one
-# takes a call of the driver's thread each.
+# A single statement needs no transaction, whose begin and end each take a call of the driver's
+# thread.
 OUTSIDE_TRANSACTIONS = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
@@ -47,7 +47,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         url,
         **pool_options(settings, role),
         echo=settings.database_echo,
-        # Values of statements belong in no log and in no traceback.
+        # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
         connect_args={
             "async_creator_fn": connect,
@@ -59,11 +59,11 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, record: object) -> None:
-        # The driver would begin transactions by rules of its own, too late for SELECT and DDL.
+        # Disables the driver's implicit BEGIN, which does not cover SELECT and DDL.
         connection.isolation_level = None
         cursor = connection.cursor()
         _use_write_ahead_log(cursor, settings.database_lock_timeout)
-        # A migration that rebuilds a table drops the old one, and with it what refers to it.
+        # A migration that rebuilds a table drops the old one, which would delete referencing rows.
         cursor.execute(f"PRAGMA foreign_keys={'OFF' if role == 'migrate' else 'ON'}")
         cursor.execute(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
         cursor.close()
@@ -77,7 +77,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
             connection.exec_driver_sql("BEGIN DEFERRED")
 
     event.listen(engine.sync_engine, "commit", _refuse_closed)
-    event.listen(engine.sync_engine, "handle_error", _clear_up)
+    event.listen(engine.sync_engine, "handle_error", _handle_error)
     event.listen(engine.sync_engine, "invalidate", _release_locks)
     if in_memory:
         _keep_in_memory(engine)
@@ -103,7 +103,7 @@ async def try_lock(session: AsyncSession, name: str) -> bool:
 
 
 def abort(connection: Any) -> None:
-    """Interrupt the statement that a connection runs: whoever waits for it gets an error."""
+    """Interrupt the running statement of a connection: its caller gets an error."""
     connection.abort()
 
 
@@ -118,8 +118,8 @@ def _check_folder(url: URL) -> None:
 
 
 def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
-    # The database remembers it. When several connections to a new one say so at once, SQLite does
-    # not wait, as it does for all other locks.
+    # Persistent. SQLite's busy timeout does not apply here, so that concurrent first connections to
+    # a new database would fail.
     end = time.monotonic() + timeout
     while True:
         try:
@@ -133,32 +133,32 @@ def _use_write_ahead_log(cursor: Any, timeout: float) -> None:
 
 
 def _refuse_closed(connection: Connection) -> None:
-    # SQLAlchemy would skip the COMMIT on a closed connection in silence.
+    # SQLAlchemy would silently skip the COMMIT on a closed connection.
     driver = connection.connection.driver_connection
     if driver is None or driver.closed:
         connection.invalidate()
         raise sqlite3.OperationalError("Connection closed")
 
 
-def _clear_up(context: ExceptionContext) -> BaseException | None:
+def _handle_error(context: ExceptionContext) -> BaseException | None:
     error = context.original_exception
     if isinstance(error, OverflowError | UnicodeEncodeError):
-        # The driver refuses what no column can hold by errors that SQLAlchemy does not know.
+        # The driver's errors for values that no column can store; SQLAlchemy does not wrap them.
         return DataError(None, None, error)
     if isinstance(error, sqlite3.Error) and not context.statement and context.connection:
-        # A COMMIT that fails, for a deferred foreign key or a full disk, leaves SQLite's
-        # transaction open; SQLAlchemy takes it for ended, and the next one could not begin.
+        # A failed COMMIT, because of a deferred foreign key or a full disk, leaves the transaction
+        # open, but SQLAlchemy considers it ended, and the next BEGIN would fail.
         context.connection.connection.rollback()
     elif isinstance(error, sqlite3.Error) and _was_rolled_back(context.connection):
-        # A full disk or an interruption has undone the whole transaction: what follows would be
-        # committed alone.
+        # A full disk or an interrupt has rolled back the whole transaction: later statements would
+        # be committed without the earlier ones.
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
     return None
 
 
 def _was_rolled_back(connection: Connection | None) -> bool:
-    """Whether SQLite has ended the transaction by itself."""
+    """Whether SQLite has rolled back the transaction."""
     if connection is None or not connection.in_transaction():
         return False
     options = connection.get_execution_options()
@@ -168,11 +168,11 @@ def _was_rolled_back(connection: Connection | None) -> bool:
 
 
 def _release_locks(connection: Any, record: object, error: BaseException | None) -> None:
-    connection.driver_connection.roll_back_soon()
+    connection.driver_connection.rollback_nowait()
 
 
 def _keep_in_memory(engine: AsyncEngine) -> None:
-    # The database lives as long as a connection to it does.
+    # The database exists while a connection to it is open.
     anchor = sqlite3.connect(f"{SHARED_MEMORY}?vfs=memdb", uri=True, check_same_thread=False)
 
     @event.listens_for(engine.sync_engine, "engine_disposed")

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean. The names are those of https://www.sqlite.org/rescode.html."""
+"""Kinds of SQLite's errors. The names are those of https://www.sqlite.org/rescode.html."""
 
 import re
 import sqlite3
@@ -31,12 +31,12 @@ KINDS = {
 
 
 def classify_driver_error(error: BaseException) -> ErrorKind | None:
-    """The kind of an error that the driver raised; None if it is none of the driver's."""
+    """The kind of a driver's error; None for other and unknown errors."""
     if isinstance(error, sqlite3.Error):
         name: str | None = getattr(error, "sqlite_errorname", None)
         if name in KINDS:
             return KINDS[name]
-        # Extended codes begin with the name of the code that they refine.
+        # The name of an extended code starts with that of its primary code.
         primary = "_".join(name.split("_")[:2]) if name else None
         if primary in KINDS:
             return KINDS[primary]
@@ -45,12 +45,12 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
         if str(error) in ("no active connection", "Connection closed"):
             return ErrorKind.DISCONNECTED
     if isinstance(error, OverflowError | UnicodeEncodeError):
-        # An integer beyond 64 bits, or text that is not Unicode.
+        # An integer of more than 64 bits, or a lone surrogate.
         return ErrorKind.INVALID
     return None
 
 
 def violated_columns(error: BaseException) -> list[str]:
-    """The `table.column` names in the message of a violated UNIQUE or PRIMARY KEY, or none."""
+    """The `table.column` names of a violated UNIQUE or PRIMARY KEY; empty if unknown."""
     match = re.match(r"UNIQUE constraint failed: (.+)", str(error))
     return match[1].split(", ") if match and isinstance(error, sqlite3.Error) else []
