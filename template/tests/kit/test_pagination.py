@@ -1,4 +1,4 @@
-"""Lists in pages: walks that see every row once, and cursors that belong to one order."""
+"""Pagination: walks that return every row once, and cursors that are valid for one order."""
 
 import gc
 import weakref
@@ -27,7 +27,7 @@ OTHER = aliased(Sample)
 
 
 def sample(n: int) -> Sample:
-    """A row that shares each of its values with others, its id aside."""
+    """A row that shares each value except its id with others."""
     return Sample(
         label=["", "a", "é𝄞", 'b" \\,', "B"][n % 5],
         rank=[-5, 0, 7][n % 3],
@@ -44,7 +44,7 @@ def sample(n: int) -> Sample:
 
 @pytest.fixture
 async def samples(probe_database: Database) -> Database:
-    """A database with rows that are equal in many ways."""
+    """A database with rows that have many equal values."""
     async with probe_database.write() as session:
         session.add_all([sample(n) for n in range(25)])
         session.add_all(
@@ -173,7 +173,7 @@ async def test_groups_are_paged_by_what_they_are_grouped_by(samples: Database) -
     assert [(row["rank"], row["number"]) for row in seen] == [(-5, 9), (0, 8), (7, 8)]
 
 
-async def test_rows_that_come_and_go_shift_nothing(samples: Database) -> None:
+async def test_inserts_and_deletes_shift_no_rows(samples: Database) -> None:
     statement = select(Sample).order_by(Sample.happened_at.desc())
     async with samples.read() as session:
         before = {item.id for item in await session.scalars(statement)}
@@ -182,7 +182,7 @@ async def test_rows_that_come_and_go_shift_nothing(samples: Database) -> None:
     async for page in walk(samples, statement, 4):
         seen += page
         async with samples.write() as session:
-            # What the cursor points to, what was seen before, and what is still to come.
+            # The row of the cursor, an earlier row, and a later row.
             gone = {page[-1].id, page[0].id}
             await session.execute(delete(Sample).where(Sample.id.in_(gone)))
             session.add(sample(len(seen)))
@@ -206,11 +206,11 @@ NULLABLE = select(Sample).order_by(Sample.comment)
 REFUSED: dict[str, tuple[Select[*tuple[Any, ...]], str]] = {
     "nullable": (NULLABLE, "samples.comment may be NULL"),
     "float": (select(Sample).order_by(Sample.weight), "samples.weight is of type Double"),
-    "enum of the database": (
+    "native enum": (
         select(Sample).order_by(Sample.native_state),
-        "samples.native_state is an enum of the database",
+        "samples.native_state is a native enum",
     ),
-    "expression": (select(Sample).order_by(func.lower(Sample.label)), "not by lower"),
+    "expression": (select(Sample).order_by(func.lower(Sample.label)), "not lower"),
     "name": (select(Sample).order_by("rank"), "must name columns"),
     "nulls": (select(Sample).order_by(Sample.rank.desc().nulls_last()), "must name columns"),
     "two tables": (select(Sample, Seat.row).join(Seat, literal(True)), "needs `key`"),
@@ -251,7 +251,7 @@ PROBES = keyset((OrderColumn(TABLES["probes"].c.id),))
 
 
 @pytest.mark.parametrize("last_id", [-(2**63), -1, 0, 1, 255, 10**12, 2**63 - 1])
-def test_cursor_gives_back_its_position(last_id: int) -> None:
+def test_cursor_round_trips(last_id: int) -> None:
     cursor = PROBES.encode((last_id,))
 
     assert cursor.replace("-", "").replace("_", "").isalnum()
@@ -269,7 +269,7 @@ def changed(cursor: str) -> list[str]:
     texts = [urlsafe_b64encode(text).rstrip(b"=").decode() for text in flipped]
     texts += [cursor[:n] for n in range(len(cursor))]
     texts += [cursor[n:] for n in range(1, len(cursor))]
-    # The last character has bits that mean nothing.
+    # The last character has unused bits.
     texts += [cursor[:-1] + chr(ord(cursor[-1]) + 1), cursor + "A", "A" + cursor, cursor + "=="]
     return [text for text in texts if text != cursor]
 
@@ -300,7 +300,7 @@ def test_value_that_is_too_long_for_a_cursor_is_refused() -> None:
 
 
 def forge(order: Keyset, text: bytes) -> str:
-    """A cursor whose checksum is right, and whose text is not ours."""
+    """A cursor with a valid checksum for a forged text."""
     checksum = zlib.crc32(text, order._order).to_bytes(4, "big")
     return urlsafe_b64encode(checksum + text).rstrip(b"=").decode()
 
@@ -317,8 +317,8 @@ def test_forged_cursor_is_refused(text: bytes) -> None:
         PROBES.decode(forge(PROBES, text))
 
 
-async def test_value_that_a_type_refuses_is_a_wrong_cursor(samples: Database) -> None:
-    # A time without an offset, which `UTCDateTime` does not take.
+async def test_value_that_a_type_rejects_is_an_invalid_cursor(samples: Database) -> None:
+    # A datetime without an offset, which `UTCDateTime` rejects.
     assert isinstance(SAMPLES.c.happened_at.type, UTCDateTime)
     text = b'["2026-01-02T03:04:05","00000000-0000-0000-0000-000000000000"]'
     page = PageQuery(after=forge(NEWEST, text))

@@ -1,4 +1,4 @@
-"""Requests have a deadline, and what nobody waits for is cancelled."""
+"""Request timeouts, and cancellation after a disconnect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.kit.waiting import Stopwatch, advance_clock
 
 
 def limited(app: ASGIApp, request_timeout: float, body_timeout: float = 600) -> RequestMiddleware:
-    """The layer with these limits around an application."""
+    """The middleware with these timeouts around an application."""
     settings = make_settings(
         str(DEFAULT_URL), request_timeout=request_timeout, body_timeout=body_timeout
     )
@@ -27,7 +27,7 @@ def limited(app: ASGIApp, request_timeout: float, body_timeout: float = 600) -> 
 
 
 class Exchange:
-    """A request to an application as a server makes it, and what came back."""
+    """A request to an application as a server makes it, and the response."""
 
     def __init__(self, app: ASGIApp, *, body: tuple[bytes, ...] | None = None) -> None:
         self.messages: list[Message] = []
@@ -60,11 +60,11 @@ class Exchange:
 
     @property
     def status(self) -> int | None:
-        """The status of the answer, if there is one."""
+        """The status of the response, if there is one."""
         return self.messages[0]["status"] if self.messages else None
 
 
-async def test_request_that_takes_too_long_is_answered_before_its_cleanup() -> None:
+async def test_request_that_times_out_gets_its_response_before_the_cleanup() -> None:
     may_clean_up = asyncio.Event()
 
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,19 +79,19 @@ async def test_request_that_takes_too_long_is_answered_before_its_cleanup() -> N
             await exchange.answered.wait()
 
     assert exchange.status == 504
-    assert b"check whether it took effect" in exchange.messages[1]["body"]
+    assert b"check whether it did" in exchange.messages[1]["body"]
     assert watch.seconds < 0.3
     assert not exchange.task.done()
     may_clean_up.set()
     await exchange.task
-    # Whatever the application says after that, the client has its answer.
+    # The client has its response already.
     assert [message["type"] for message in exchange.messages] == [
         "http.response.start",
         "http.response.body",
     ]
 
 
-async def test_what_fails_after_its_end_is_no_second_answer() -> None:
+async def test_failure_after_the_timeout_sends_no_second_response() -> None:
     async def fail_when_told_to_end(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await asyncio.sleep(60)
@@ -105,7 +105,7 @@ async def test_what_fails_after_its_end_is_no_second_answer() -> None:
     assert len(exchange.messages) == 2
 
 
-async def test_answer_that_cannot_be_sent_is_no_traceback(
+async def test_response_that_cannot_be_sent_logs_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +124,7 @@ async def test_answer_that_cannot_be_sent_is_no_traceback(
     assert "what the client sent" not in caplog.text
 
 
-async def test_request_whose_client_hung_up_is_ended() -> None:
+async def test_request_whose_client_disconnected_is_cancelled() -> None:
     ended = asyncio.Event()
 
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +147,7 @@ async def test_request_whose_client_hung_up_is_ended() -> None:
     assert layer.in_flight == 0
 
 
-async def test_body_that_its_client_left_unfinished_is_counted_as_499() -> None:
+async def test_unfinished_body_of_a_disconnected_client_is_499() -> None:
     app = FastAPI()
 
     @app.post("/")
@@ -177,7 +177,7 @@ async def test_server_may_cancel_a_request_at_any_time() -> None:
         await exchange.task
 
 
-def test_answer_that_has_begun_may_take_any_time() -> None:
+def test_response_that_has_begun_has_no_timeout() -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(4):
             yield b"."
@@ -196,7 +196,7 @@ def test_answer_that_has_begun_may_take_any_time() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(20, 204), (40, 504)])
-def test_time_of_the_body_does_not_count(seconds: float, status: int) -> None:
+def test_timeout_starts_after_the_body(seconds: float, status: int) -> None:
     async def read(scope: Scope, receive: Receive, send: Send) -> None:
         for _ in range(3):
             await advance_clock(seconds)

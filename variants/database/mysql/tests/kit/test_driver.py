@@ -1,4 +1,4 @@
-"""What the service promises about MySQL and MariaDB in particular."""
+"""Tests specific to MySQL and MariaDB."""
 
 import asyncio
 import ssl
@@ -36,13 +36,13 @@ EAST = timezone(timedelta(hours=9))
 
 @pytest.fixture
 async def hasty_database(probe_url: str) -> AsyncIterator[Database]:
-    """A database with probes that waits a second for a lock, and not longer."""
+    """A database with probes and a lock timeout of a second."""
     database = Database(make_settings(probe_url, database_lock_timeout=1))
     yield database
     await database.close()
 
 
-async def test_deadlock_is_repeated_unseen(
+async def test_deadlock_is_retried_transparently(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     await add_probes(live_probe_database, "a", "b")
@@ -54,7 +54,7 @@ async def test_deadlock_is_repeated_unseen(
         attempts.append(first)
         for name in (first, second):
             statement = update(Probe).where(Probe.name == name).values(count=Probe.count + 1)
-            # The server undoes the whole transaction, and the savepoint with it.
+            # The server rolls back the whole transaction, including the savepoint.
             async with session.begin_nested():
                 await session.execute(statement)
             if name == first and len(attempts) <= 2:
@@ -105,7 +105,7 @@ async def test_cancelled_statement_ends_on_the_server_and_frees_its_locks(
         await session.execute(delete(Probe))
 
 
-async def test_lock_that_is_not_to_be_had_is_503(probe_url: str) -> None:
+async def test_unavailable_lock_is_503(probe_url: str) -> None:
     settings = make_settings(probe_url, database_lock_timeout=0.1)
     async with running_app(settings) as app, client_of(app) as client:
         database: Database = app.state.database
@@ -153,7 +153,7 @@ async def test_reads_of_a_snapshot_agree(
 
 @pytest.mark.parametrize("ping", [True, False])
 async def test_connections_closed_by_the_server_are_replaced(probe_url: str, ping: bool) -> None:
-    # Nobody watches it, whose connection would be closed as well.
+    # Without monitoring, whose connection would be closed as well.
     database = Database(make_settings(probe_url, database_pool_pre_ping=ping))
     await asyncio.gather(*(names_of(database) for _ in range(3)))
     async with database.write() as session:
@@ -164,7 +164,7 @@ async def test_connections_closed_by_the_server_are_replaced(probe_url: str, pin
         ids = (await session.scalars(others)).all()
         for other in ids:
             await session.execute(text(f"KILL {other}"))
-        # The server takes its time, and more of it when the machine is busy.
+        # The server closes it with a delay.
         for _ in range(100):
             await asyncio.sleep(0.1)
             if not (await session.scalars(others)).all():
@@ -176,7 +176,7 @@ async def test_connections_closed_by_the_server_are_replaced(probe_url: str, pin
     await database.close()
 
 
-async def test_connection_cut_off_in_the_middle_of_an_answer_is_lost(migrated_url: str) -> None:
+async def test_connection_aborted_within_a_response_is_lost(migrated_url: str) -> None:
     engine = create_engine(make_settings(migrated_url), "read")
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -189,7 +189,7 @@ async def test_connection_cut_off_in_the_middle_of_an_answer_is_lost(migrated_ur
     await engine.dispose()
 
 
-async def test_primary_that_turned_read_only_is_503_and_left(
+async def test_primary_that_turned_read_only_is_503_and_reconnected(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     connections: list[int] = []
@@ -212,7 +212,7 @@ async def test_primary_that_turned_read_only_is_503_and_left(
     assert await names_of(live_probe_database) == ["b"]
 
 
-async def test_connections_are_set_up_alike(live_probe_database: Database) -> None:
+async def test_all_connections_are_configured_alike(live_probe_database: Database) -> None:
     async with live_probe_database.write() as session:
         for name, value in {
             "time_zone": "+00:00",
@@ -234,7 +234,7 @@ async def test_any_title_can_be_the_name_of_a_connection(migrated_url: str, titl
 
 
 @pytest.mark.parametrize("other", ["ada", "Adá", "Ada ", "Ada\t", "A\u0308da"])
-async def test_text_is_unique_to_the_letter(live_probe_database: Database, other: str) -> None:
+async def test_unique_text_is_compared_exactly(live_probe_database: Database, other: str) -> None:
     await add_probes(live_probe_database, "Ada", other, "🦊")
 
     async with live_probe_database.read() as session:
@@ -256,16 +256,16 @@ async def test_tables_store_all_of_unicode_whatever_the_database_does(probe_url:
         assert await names_of(app.state.database) == ["🦊", "Ж", "ж"]
 
 
-async def test_times_keep_their_microseconds_and_answers_their_bytes(
+async def test_times_keep_microseconds_and_stored_responses_their_bytes(
     live_probe_database: Database,
 ) -> None:
     moment = datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
     body = bytes(range(256)) * 1000
     async with live_probe_database.write() as session:
         for key, time in {"utc": moment, "elsewhere": moment.astimezone(EAST)}.items():
-            session.add(
-                IdempotencyRecord(key=key, fingerprint="", status=201, body=body, created_at=time)
-            )
+            record = IdempotencyRecord(key=key, fingerprint="", principal="", headers="{}")
+            record.status, record.body, record.created_at = 201, body, time
+            session.add(record)
 
     async with live_probe_database.read() as session:
         for stored in await session.scalars(select(IdempotencyRecord)):
@@ -287,7 +287,7 @@ def test_columns_of_a_conflict_are_known_by_the_key(entry: str, columns: list[st
     assert conflicting_columns(error) == columns
 
 
-async def test_value_that_does_not_fit_is_refused_and_not_cut(
+async def test_value_that_does_not_fit_is_rejected_and_not_truncated(
     live_probe_database: Database,
 ) -> None:
     for name, count in (("x" * 51, 0), ("x", 2**31)):
@@ -298,13 +298,13 @@ async def test_value_that_does_not_fit_is_refused_and_not_cut(
 
 
 def test_no_model_needs_what_mysql_cannot_return() -> None:
-    # MariaDB returns what it generated; MySQL only ids, the rest has to be asked for.
+    # MariaDB returns generated values; MySQL returns only ids, and the rest takes a SELECT.
     for mapper in Base.registry.mappers:
         generated = [column for column in mapper.columns if column.server_default is not None]
         assert not generated or mapper.eager_defaults is True
 
 
-async def test_password_of_any_characters_is_taken(migrated_url: str, tmp_path: Path) -> None:
+async def test_password_of_any_characters_is_accepted(migrated_url: str, tmp_path: Path) -> None:
     password = "".join(map(chr, range(32, 127))) + "é€😀"
     admin = create_engine(make_settings(migrated_url), "migrate")
     async with admin.connect() as connection:
@@ -330,7 +330,7 @@ def test_short_names_of_the_database_are_accepted(prefix: str) -> None:
     assert parse_database_url(f"{prefix}u:p@h/d").drivername == "mysql+aiomysql"
 
 
-async def test_connection_without_tls_is_refused_where_the_url_asks_for_it() -> None:
+async def test_connection_without_tls_is_refused_if_the_url_requires_it() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html
         capabilities = 0x000FF7FF & ~0x800  # all but TLS
@@ -371,12 +371,12 @@ def test_tls_is_as_strict_as_the_url_says(query: str, verifies: bool, checks_nam
 
 
 @pytest.mark.parametrize("query", ["ssl-mode=sometimes", "ssl-ca=/does/not/exist.pem"])
-def test_wrong_tls_option_is_a_sentence(query: str) -> None:
+def test_invalid_tls_option_is_one_line(query: str) -> None:
     with pytest.raises(SettingsError, match=r"DATABASE_URL: ssl-(mode|ca) must"):
         Database(make_settings(f"mysql://h/d?{query}"))
 
 
-async def test_who_waits_for_a_change_of_the_schema_says_so(
+async def test_wait_for_a_schema_change_is_logged(
     own_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_settings(own_url)

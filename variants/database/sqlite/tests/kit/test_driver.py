@@ -1,4 +1,4 @@
-"""What the service promises about SQLite in particular."""
+"""Tests specific to SQLite."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) 
 
 @pytest.fixture
 async def hasty_database(probe_url: str) -> AsyncIterator[Database]:
-    """A database with probes that waits a second for a lock, and not longer."""
+    """A database with probes and a lock timeout of a second."""
     database = Database(make_settings(probe_url, database_lock_timeout=1))
     yield database
     await database.close()
@@ -76,7 +76,7 @@ async def test_statement_past_its_timeout_is_504(probe_url: str, kind: Any) -> N
         response = await client.post("/dawdle")
         assert response.status_code == 504
         assert response.headers["Content-Type"] == "application/problem+json"
-        # The connection is as good as new.
+        # The connection is usable again.
         await add_probes(app.state.database, "next")
         assert await names_of(app.state.database) == ["next"]
 
@@ -136,7 +136,7 @@ async def test_cancelled_statement_beside_an_unread_result_keeps_no_lock(
     await asyncio.wait([task])
 
     await add_probes(hasty_database, "next")
-    # Until here the task holds the traceback, and that what it was about.
+    # Until here, the task references the traceback, and so the connection.
     assert task.cancelled()
 
 
@@ -214,7 +214,7 @@ async def test_connection_lost_before_commit_is_never_reported_as_success(
     response = await live_probe_client.post("/lose")
 
     assert response.status_code == 503
-    assert "may or may not have happened" in response.json()["detail"]
+    assert "may have taken effect" in response.json()["detail"]
     assert await names_of(live_probe_database) == []
 
 
@@ -224,7 +224,7 @@ async def test_service_in_development_starts_on_nothing(tmp_path: Path) -> None:
         assert (await client.get("/health/ready")).status_code == 200
 
 
-def test_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_missing_folder_is_one_line(tmp_path: Path) -> None:
     settings = make_settings(f"sqlite:///{tmp_path}/missing/app.db")
 
     with pytest.raises(SettingsError, match=r"DATABASE_URL: the folder .*missing does not exist"):
