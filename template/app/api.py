@@ -1,4 +1,4 @@
-"""The routers of the features. Add yours here; those of busy routes first, they match soonest."""
+"""The routers of the features. Add yours here; those of busy routes come first."""
 
 from app.example.routers import ROUTERS as EXAMPLE
 

@@ -1,10 +1,10 @@
-"""What services raise when a rule of the domain is broken, each with the status for clients."""
+"""Domain errors that services raise, each with its HTTP status."""
 
 from app.kit.errors import DomainError
 
 
 class NotFoundError(DomainError):
-    """What was asked for does not exist."""
+    """The requested object does not exist."""
 
     status = 404
 
@@ -13,6 +13,6 @@ class NotFoundError(DomainError):
 
 
 class ConflictError(DomainError):
-    """The state of the data forbids it; the message says why."""
+    """The state of the data does not allow the change; the message says why."""
 
     status = 409

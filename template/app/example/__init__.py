@@ -1,2 +1,2 @@
-"""What the service started with. Once it has features of its own, `app/api.py` and `app/models.py`
-need not name this any more."""
+"""The example features. Once you have your own, remove them from `app/api.py` and
+`app/models.py`."""

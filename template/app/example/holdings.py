@@ -1,7 +1,7 @@
-"""What each user owns and likes: `python -m app.example.holdings`.
+"""A report of what each user owns and likes: `python -m app.example.holdings`.
 
-It shows sessions outside requests, and two ways to ask for much at once: entities with what belongs
-to them, loaded page by page, and plain SQL for a report that no entity describes.
+An example of sessions outside requests, of entities with their relationships, page by page, and of
+plain SQL for a report.
 """
 
 from decimal import Decimal
@@ -15,7 +15,7 @@ from app.kit.db import Database, Money, PageQuery
 from app.kit.script import run
 from app.settings import Settings
 
-# The types make the answer what the models give, whatever the database stores.
+# With these types, values are the same as those of models on every database.
 RICHEST = text(
     """
     SELECT username, things, worth
@@ -32,7 +32,7 @@ RICHEST = text(
 
 
 async def show(database: Database) -> None:
-    """Print one line for each user, and then who owns most."""
+    """Print one line for each user, and then the richest users."""
     print(f"{'user':<24}{'balance':>20}  owns / likes")
     query: PageQuery | None = PageQuery(limit=500)
     while query is not None:

@@ -1,6 +1,6 @@
-"""Fills in example users with items and favorites: `python -m app.example.seed [number of users]`.
+"""Creates example users with items and favorites: `python -m app.example.seed [number of users]`.
 
-Users that are there already stay as they are, so it can be run again, also after it was stopped.
+Existing users are not changed, so it can be run again, also after an interruption.
 """
 
 import argparse
@@ -24,13 +24,13 @@ EXISTING = select(User.username).where(User.username.in_(bindparam("names", expa
 
 
 async def seed(database: Database, number: int) -> int:
-    """Create the users that are missing of `number`, and give how many those were."""
+    """Create the missing users of `number` and return how many were created."""
     created = 0
     for start in range(0, number, BATCH):
         wanted = range(start, min(start + BATCH, number))
 
-        # One transaction for each batch: short enough to let others write, and run again as a whole
-        # if it loses against one of them.
+        # One transaction per batch: short enough not to block other writers, and retried as a whole
+        # after a deadlock or serialization failure.
         async def work(session: AsyncSession, wanted: range = wanted) -> int:
             names = {f"example-{n:06}": n for n in wanted}
             existing = set(await session.scalars(EXISTING, {"names": list(names)}))
@@ -55,7 +55,7 @@ async def seed(database: Database, number: int) -> int:
 
 
 async def main(database: Database) -> None:
-    """Read the command line, fill in and report."""
+    """Parse the command line, create the users and report."""
     parser = argparse.ArgumentParser(prog="python -m app.example.seed", description=__doc__)
     parser.add_argument("number", nargs="?", type=int, default=100, help="users (100)")
     number = parser.parse_args().number
@@ -63,7 +63,7 @@ async def main(database: Database) -> None:
     if created:
         print(f"Created {created} users with their items.")
     else:
-        print("Nothing to do: they are all there.")
+        print("Nothing to do: all users exist.")
 
 
 if __name__ == "__main__":

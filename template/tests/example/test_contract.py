@@ -84,7 +84,7 @@ async def test_location_leads_to_what_was_created(client: AsyncClient) -> None:
         assert found.json()["id"] == body["id"]
 
 
-async def test_request_repeated_with_its_key_happens_once(client: AsyncClient) -> None:
+async def test_request_retried_with_its_key_takes_effect_once(client: AsyncClient) -> None:
     ada, bob = await create_user(client, balance="5.00"), await create_user(client)
     body = {"from_user_id": ada["id"], "to_user_id": bob["id"], "amount": "1.00"}
     key = {"Idempotency-Key": "rent of May"}
@@ -212,7 +212,7 @@ async def test_pages_ascend_by_id_and_the_last_has_no_next(
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_what_comes_and_goes_between_pages_shifts_nothing(
+async def test_inserts_and_deletes_between_pages_shift_no_rows(
     client: AsyncClient, owner: Json, path: str
 ) -> None:
     path = path.format(user=owner["id"])
@@ -293,7 +293,7 @@ async def test_slash_at_the_end_makes_another_path(client: AsyncClient, path: st
         ("/transfers/1", "GET"),
     ],
 )
-async def test_wrong_method_is_405_and_told_which_are_right(
+async def test_wrong_method_is_405_with_the_allowed_ones(
     client: AsyncClient, path: str, allowed: str
 ) -> None:
     for method in {"DELETE", "PATCH", "POST", "PUT", "OPTIONS"} - set(allowed.split(", ")):
@@ -308,7 +308,7 @@ async def test_broken_json_is_422(client: AsyncClient) -> None:
     assert wrong_fields(response) == ["body"]
 
 
-async def test_answers_never_repeat_what_was_wrong(client: AsyncClient) -> None:
+async def test_responses_never_quote_invalid_input(client: AsyncClient) -> None:
     secret = "correct-horse-battery-staple"
     responses = [
         await client.post(f"{API}/users", json={"username": secret * 9, "email": secret}),

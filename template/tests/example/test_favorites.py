@@ -21,7 +21,7 @@ async def test_liked_items_are_listed_in_the_order_of_their_ids(client: AsyncCli
     assert await walk(client, f"/users/{other['id']}/favorites") == []
 
 
-async def test_liking_twice_is_liking_once(client: AsyncClient) -> None:
+async def test_adding_a_favorite_is_idempotent(client: AsyncClient) -> None:
     user, item = await create_user(client), await create_item(client)
     url = f"{API}/users/{user['id']}/favorites/{item['id']}"
 
@@ -31,7 +31,7 @@ async def test_liking_twice_is_liking_once(client: AsyncClient) -> None:
     assert await walk(client, f"/users/{user['id']}/favorites") == [item]
 
 
-async def test_liking_no_longer_works_as_often_as_it_is_said(client: AsyncClient) -> None:
+async def test_removing_a_favorite_is_idempotent(client: AsyncClient) -> None:
     user, item = await create_user(client), await create_item(client)
     url = f"{API}/users/{user['id']}/favorites/{item['id']}"
     await client.put(url)

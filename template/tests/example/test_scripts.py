@@ -108,7 +108,7 @@ def test_script_runs_as_a_command(own_url: str) -> None:
     assert result.stdout == "Created 3 users with their items.\n"
 
 
-def test_what_prevents_a_script_is_said_in_one_sentence(
+def test_script_error_is_one_line(
     server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_tables = server.create_database(f"empty_{os.getpid()}")

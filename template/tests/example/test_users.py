@@ -74,7 +74,7 @@ async def test_deleted_user_is_gone(client: AsyncClient) -> None:
         assert_problem(await again, 404)
 
 
-async def test_id_of_a_deleted_user_is_not_given_again(client: AsyncClient) -> None:
+async def test_id_of_a_deleted_user_is_not_reused(client: AsyncClient) -> None:
     user = await create_user(client)
     await client.delete(f"{URL}/{user['id']}")
 

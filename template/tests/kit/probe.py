@@ -1,5 +1,5 @@
-"""A table and routes to test what all features share, on a metadata of its own: it is no part of
-the service's schema, and neither migrations nor readiness know of it."""
+"""Tables and routes for the kit's tests, with separate metadata: they are no part of the service's
+schema, and migrations and readiness ignore them."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,13 +30,13 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class ProbeBase(DeclarativeBase):
-    """Another base than the service's."""
+    """A separate base, not the service's."""
 
     metadata = MetaData(naming_convention=Base.metadata.naming_convention)
 
 
 class Probe(ProbeBase):
-    """A row to write. A parent that does not exist is noticed at COMMIT, where databases can."""
+    """A row to write. A missing parent is an error at COMMIT, where databases support that."""
 
     __tablename__ = "probes"
 
@@ -50,14 +50,14 @@ class Probe(ProbeBase):
 
 
 class State(Enum):
-    """Sorted by the database in an order of its own."""
+    """An enum, which some databases sort by position."""
 
     OPEN = "open"
     CLOSED = "closed"
 
 
 class Sample(ProbeBase):
-    """A row with each kind of value that can order a list, and some that cannot."""
+    """A row with a value of each type that can order a list, and of some that cannot."""
 
     __tablename__ = "samples"
 
@@ -173,20 +173,20 @@ async def add_probes(database: Database, *names: str) -> None:
 
 
 async def delete_all(database: Database) -> None:
-    """Delete what earlier tests left."""
+    """Delete the rows of earlier tests."""
     async with database.write() as session:
         await session.execute(delete(Probe))
         await session.execute(delete(IdempotencyRecord))
 
 
 async def names_of(database: Database) -> list[str]:
-    """The names of all probes that persisted, in the order of their ids."""
+    """The names of all committed probes, in the order of their ids."""
     async with database.read() as session:
         return list((await session.scalars(select(Probe.name).order_by(Probe.id))).all())
 
 
 async def all_returned(database: Database) -> bool:
-    """Whether all connections are back in their pools; those of housekeeping get a moment."""
+    """Whether all connections are returned to their pools; those of housekeeping have a moment."""
     pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
     for _ in range(50):
         if not any(pool.checkedout() for pool in pools):

@@ -1,4 +1,4 @@
-"""Error answers: `application/problem+json` for whatever goes wrong, and nothing but what helps."""
+"""Error responses: `application/problem+json` for every error."""
 
 import json
 import re
@@ -28,7 +28,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def assert_problem(response: Response, status: int) -> dict[str, Any]:
-    """Check what all error answers have in common; return the body."""
+    """Check what all error responses have in common; return the body."""
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
@@ -71,7 +71,7 @@ async def test_conflict_is_409_and_names_no_value(
 
 @pytest.fixture
 async def small_client(probe_url: str) -> AsyncIterator[AsyncClient]:
-    """A client of an application that takes bodies of at most 1,000 bytes."""
+    """A client of an application with a body limit of 1,000 bytes."""
     settings = make_settings(probe_url, max_body_bytes=1000)
     async with running_app(settings) as app, client_of(app) as client:
         yield client
@@ -92,7 +92,7 @@ async def test_body_that_turns_out_too_large_is_413(small_client: AsyncClient) -
     assert_problem(response, 413)
 
 
-async def test_body_of_exactly_the_limit_is_taken(small_client: AsyncClient) -> None:
+async def test_body_of_exactly_the_limit_is_accepted(small_client: AsyncClient) -> None:
     body = b'{"name": "fits"}'.ljust(1000)
 
     assert (await small_client.post("/probes", content=body, headers=JSON)).status_code == 201
@@ -150,11 +150,11 @@ async def test_value_that_the_database_refuses_is_a_client_error(
 ) -> None:
     response = await probe_client.post("/probes", content=json.dumps(body), headers=JSON)
 
-    # Some databases take a NUL, or text longer than its column says.
+    # Some databases accept NUL, or text that is longer than its column.
     assert response.status_code in (201, 409, 422)
 
 
-async def test_bug_is_500_and_tells_nothing(live_probe_app: FastAPI) -> None:
+async def test_unhandled_error_is_500_without_details(live_probe_app: FastAPI) -> None:
     @add_route(live_probe_app)
     async def crash(session: WriteSession) -> None:
         await session.execute(text("SELECT 'secret' FROM"))
@@ -206,7 +206,7 @@ async def test_missing_table_is_503(live_app: FastAPI) -> None:
     assert "migrations have not run" in body["detail"]
 
 
-async def test_session_for_reading_that_writes_is_a_bug(live_probe_app: FastAPI) -> None:
+async def test_writing_through_a_read_session_is_500(live_probe_app: FastAPI) -> None:
     @add_route(live_probe_app)
     async def write_anyway(session: ReadSession) -> None:
         await session.execute(text("DELETE FROM probes"))
@@ -217,12 +217,12 @@ async def test_session_for_reading_that_writes_is_a_bug(live_probe_app: FastAPI)
 
 
 class TeapotError(DomainError):
-    """A domain error with a status of its own."""
+    """A domain error with its own status."""
 
     status = 418
 
 
-async def test_statuses_of_all_kinds_are_answered(live_probe_app: FastAPI) -> None:
+async def test_every_status_has_a_response(live_probe_app: FastAPI) -> None:
     @add_route(live_probe_app, "GET")
     async def raise_status(status: int) -> None:
         raise HTTPException(status, headers={"ETag": '"5"'})
@@ -243,7 +243,7 @@ async def test_statuses_of_all_kinds_are_answered(live_probe_app: FastAPI) -> No
     assert body["detail"] == "It is short and stout."
 
 
-async def test_detail_that_is_an_object_becomes_members_of_the_problem(
+async def test_object_as_detail_becomes_members_of_the_problem(
     live_probe_app: FastAPI,
 ) -> None:
     detail = {"detail": "Too poor.", "balance": 30, "since": date(2026, 1, 2), "status": 7}
@@ -270,7 +270,7 @@ async def test_validation_errors_are_bounded_in_number_and_size(live_probe_app: 
     assert len(response.content) < 50_000
 
 
-def test_endpoints_of_one_name_are_refused_at_start_up() -> None:
+def test_endpoints_with_the_same_name_are_refused_at_start_up() -> None:
     def create_app(settings: Settings) -> FastAPI:
         routers = APIRouter(), APIRouter()
         for number, router in enumerate(routers):
@@ -301,7 +301,7 @@ async def test_openapi_document_suits_generators(client: AsyncClient) -> None:
         ({"environment": "dev", "docs": False}, 404),
     ],
 )
-async def test_docs_are_off_in_prod_unless_asked_for(
+async def test_docs_are_off_in_prod_by_default(
     migrated_url: str, values: dict[str, Any], status: int
 ) -> None:
     async with client_of(create_app(make_settings(migrated_url, **values))) as client:
@@ -312,7 +312,7 @@ async def test_docs_are_off_in_prod_unless_asked_for(
 async def test_docs_work_without_the_internet(client: AsyncClient) -> None:
     page = (await client.get("/docs")).text
 
-    # The client reaches nothing but the service.
+    # The client can reach only the service.
     sources = re.findall(r'(?:src|href)="(.*?)"', page)
     assert len(sources) == 3
     for source in sources:

@@ -1,4 +1,4 @@
-"""Forced rollback: the service works as ever, and at the end nothing has happened."""
+"""Forced rollback: the service works as usual, and at the end nothing is committed."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.kit.clients import client_of
 from tests.kit.probe import Probe, add_probes, add_route, names_of
 
 
-async def test_what_is_written_is_seen_inside_and_gone_after(
+async def test_writes_are_visible_inside_and_gone_afterwards(
     live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     await add_probes(live_probe_database, "before")

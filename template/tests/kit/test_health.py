@@ -1,4 +1,4 @@
-"""Liveness and readiness: what they say while the database comes and goes."""
+"""Liveness and readiness with and without a database."""
 
 import asyncio
 from pathlib import Path
@@ -40,14 +40,14 @@ async def test_service_is_ready_when_the_database_is(client: AsyncClient) -> Non
     assert (body["checks"]["primary"], body["checks"]["schema"]) == ("ok", "ok")
 
 
-async def test_service_is_alive_when_the_database_is_well(client: AsyncClient) -> None:
+async def test_liveness_does_not_depend_on_the_database(client: AsyncClient) -> None:
     response = await client.get("/health/live")
 
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_head_is_answered_like_get(client: AsyncClient, path: str) -> None:
+async def test_head_responds_like_get(client: AsyncClient, path: str) -> None:
     response = await client.head(path)
 
     assert response.status_code == 200
@@ -74,7 +74,7 @@ async def test_service_starts_lives_and_is_unready_without_a_database(tmp_path: 
         assert "secret" not in response.text
 
 
-async def test_missing_schema_is_unready_and_heals_by_itself(live_app: FastAPI) -> None:
+async def test_service_with_a_missing_schema_is_unready_until_it_exists(live_app: FastAPI) -> None:
     settings = live_app.state.settings
     async with client_of(live_app) as client:
         await drop_schema(settings)
@@ -98,7 +98,7 @@ async def test_readiness_does_not_queue_behind_requests(own_url: str) -> None:
             assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_wait_for_the_database_is_told(
+async def test_wait_for_the_database_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = unreachable(tmp_path)

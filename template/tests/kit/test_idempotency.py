@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that is repeated with the same key happens once."""
+"""`Idempotency-Key`: a POST that is retried with the same key takes effect once."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ async def keys_of(database: Database) -> list[str]:
         return list(await session.scalars(select(IdempotencyRecord.key)))
 
 
-async def test_repeated_request_gets_the_first_answer_and_happens_once(
+async def test_retried_request_gets_the_first_response_and_takes_effect_once(
     probe_database: Database, probe_client: AsyncClient
 ) -> None:
     first = await post(probe_client, "once", "key")
@@ -43,7 +43,7 @@ async def test_repeated_request_gets_the_first_answer_and_happens_once(
     assert await names_of(probe_database) == ["once"]
 
 
-async def test_answer_that_cannot_be_given_again_is_422_and_nothing_happens(
+async def test_response_that_cannot_be_replayed_is_422_without_effect(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     @add_route(live_probe_app)
@@ -77,7 +77,9 @@ async def test_malformed_key_is_422(
     assert await names_of(probe_database) == []
 
 
-async def test_failure_keeps_no_answer(probe_database: Database, probe_client: AsyncClient) -> None:
+async def test_failure_stores_no_response(
+    probe_database: Database, probe_client: AsyncClient
+) -> None:
     await add_probes(probe_database, "taken")
 
     assert (await post(probe_client, "taken", "key")).status_code == 409
@@ -88,7 +90,7 @@ async def test_failure_keeps_no_answer(probe_database: Database, probe_client: A
     assert (await post(probe_client, "taken", "key")).status_code == 201
 
 
-async def test_failed_commit_keeps_no_answer(
+async def test_failed_commit_stores_no_response(
     live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     orphan = {"name": "orphan", "parent_id": 404}
@@ -100,7 +102,7 @@ async def test_failed_commit_keeps_no_answer(
     assert await keys_of(live_probe_database) == []
 
 
-async def test_concurrent_requests_with_one_key_happen_once(
+async def test_concurrent_requests_with_one_key_take_effect_once(
     live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     responses = await asyncio.gather(*(post(live_probe_client, "once", "key") for _ in range(20)))
@@ -111,7 +113,7 @@ async def test_concurrent_requests_with_one_key_happen_once(
     assert await names_of(live_probe_database) == ["once"]
 
 
-async def test_expired_key_is_used_anew(
+async def test_expired_key_can_be_reused(
     probe_database: Database, probe_client: AsyncClient
 ) -> None:
     await post(probe_client, "yesterday", "key")
@@ -126,7 +128,7 @@ async def test_expired_key_is_used_anew(
     assert (await post(probe_client, "today", "key")).headers["Idempotency-Replayed"] == "true"
 
 
-async def test_expired_answers_are_deleted(live_probe_database: Database) -> None:
+async def test_expired_responses_are_deleted(live_probe_database: Database) -> None:
     async with live_probe_database.write() as session:
         for key, age in {"old": EXPIRED, "new": timedelta(0)}.items():
             session.add(

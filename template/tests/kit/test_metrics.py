@@ -1,4 +1,4 @@
-"""The metrics at /metrics: true, bounded in number, and those of all workers."""
+"""The metrics at /metrics: correct, bounded in number, and of all workers."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ async def test_requests_are_counted_by_route_and_status(probe_client: AsyncClien
     assert samples["http_requests_in_progress",] == 1
 
 
-async def test_what_clients_invent_is_counted_under_one_label(live_app: FastAPI) -> None:
+async def test_unknown_methods_and_paths_share_one_label(live_app: FastAPI) -> None:
     async with client_of(live_app) as client:
         await scrape(client)
         before = await scrape(client)
@@ -118,7 +118,7 @@ async def test_any_worker_reports_all_workers(own_url: str, tmp_path: Path) -> N
         WORKERS="2",
         TMPDIR=str(tmp_path),
     )
-    # Every request comes on a connection of its own, which any worker may take.
+    # Each request has its own connection, which any worker may accept.
     limits = Limits(max_keepalive_connections=0)
     try:
         await wait_until_listening(process, port)

@@ -1,4 +1,4 @@
-"""Migrations: whoever runs them, at once or again, they run once and say what they do."""
+"""Migrations: concurrent and repeated runs apply each revision once and log it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def empty_url(server: DatabaseServer, request: pytest.FixtureRequest) -> Iterato
     server.drop_database(url)
 
 
-async def test_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> None:
+async def test_upgrade_of_a_current_schema_changes_nothing(own_url: str) -> None:
     tables = await tables_of(own_url)
 
     await migrate.upgrade(make_settings(own_url))
@@ -46,9 +46,7 @@ async def test_upgrade_of_what_is_up_to_date_changes_nothing(own_url: str) -> No
     assert await tables_of(own_url) == tables
 
 
-async def test_several_processes_may_migrate_at_once_and_each_revision_is_told_once(
-    empty_url: str, tmp_path: Path
-) -> None:
+async def test_concurrent_migrations_log_each_revision_once(empty_url: str, tmp_path: Path) -> None:
     arguments = (tmp_path, "-m", "app", "migrate")
     results = await asyncio.gather(*(run(*arguments, DATABASE_URL=empty_url) for _ in range(2)))
 
@@ -82,7 +80,7 @@ async def test_altered_table_keeps_the_rows_that_refer_to_it(empty_url: str) -> 
     assert await on_connection(empty_url, alter) == [1]
 
 
-async def test_service_migrates_at_start_if_told(empty_url: str) -> None:
+async def test_service_migrates_at_start_if_configured(empty_url: str) -> None:
     settings = make_settings(empty_url, database_migrate_at_start=True)
     async with running_app(settings) as app, client_of(app) as client:
         assert (await client.get("/health/ready")).status_code == 200
@@ -190,7 +188,7 @@ def test_sql_of_the_migrations_can_be_printed(capsys: pytest.CaptureFixture[str]
     assert "UPDATE alembic_version" in printed or "INSERT INTO alembic_version" in printed
 
 
-def test_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "nonsense")
     monkeypatch.setattr("sys.argv", ["app", "migrate"])
 
@@ -201,7 +199,7 @@ def test_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(end.value.code).splitlines()) == 1
 
 
-def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
+def test_unreachable_database_is_one_line(tmp_path: Path) -> None:
     settings = make_settings(unreachable_url(tmp_path), database_connect_timeout=1)
 
     with pytest.raises(SystemExit) as end:

@@ -1,4 +1,4 @@
-"""The log: one line for each request, an id to find all others by, and no secrets."""
+"""The log: one line per request, request ids, and no secrets."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from tests.kit.server_runs import COMMANDS, SECRET, ServerRun
 
 
 def access_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """What was logged of each request."""
+    """The access log records."""
     return [vars(record) for record in caplog.records if record.name == "app.access"]
 
 
@@ -50,7 +50,7 @@ async def test_every_request_has_an_id_of_its_own(client: AsyncClient) -> None:
 @pytest.mark.parametrize(
     "given", ["1", "a" * 128, "Root=1-67891233-abcdef01", "8f14e45f-ceea-4c1d"]
 )
-async def test_id_of_the_client_is_taken_and_given_back(client: AsyncClient, given: str) -> None:
+async def test_id_of_the_client_is_used_and_returned(client: AsyncClient, given: str) -> None:
     response = await client.get("/nowhere", headers={"X-Request-ID": given})
 
     assert response.headers.get_list("x-request-id") == [given]
@@ -58,13 +58,13 @@ async def test_id_of_the_client_is_taken_and_given_back(client: AsyncClient, giv
 
 
 @pytest.mark.parametrize("given", ["", "a" * 129, "a b", "a\tb", '"', "{}", "<b>"])
-async def test_id_that_could_do_harm_is_replaced(client: AsyncClient, given: str) -> None:
+async def test_invalid_id_is_replaced(client: AsyncClient, given: str) -> None:
     response = await client.get("/nowhere", headers={"X-Request-ID": given})
 
     assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
 
 
-async def test_request_is_one_line_without_what_the_client_sent(
+async def test_request_is_logged_in_one_line_without_client_input(
     client: AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.get(f"/health/live?token={SECRET}", headers={"Authorization": SECRET})
@@ -93,7 +93,7 @@ async def test_route_is_named_with_its_prefix_and_without_values(
     ]
 
 
-async def test_failure_is_logged_and_answered_with_its_id(
+async def test_failure_is_logged_and_returned_with_its_id(
     live_probe_app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = []
@@ -210,7 +210,7 @@ async def misuse_session() -> None:
         (misuse_session, "is already attached to session"),
     ],
 )
-async def test_traceback_shows_no_values_but_what_libraries_say(
+async def test_traceback_shows_no_values_but_messages_of_libraries(
     migrated_url: str, endpoint: Any, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(make_settings(migrated_url))
@@ -253,7 +253,7 @@ def test_extra_becomes_fields_of_the_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["\ud800", b"\xff"])
-def test_line_is_written_whatever_is_in_it(value: object) -> None:
+def test_line_is_logged_with_any_extra(value: object) -> None:
     record = logging.makeLogRecord({"name": "app", "msg": "%s", "args": (value,), "extra": value})
 
     assert json.loads(JSONFormatter().format(record))["logger"] == "app"
@@ -302,7 +302,7 @@ def test_request_is_logged_once_whatever_starts_the_server(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_the_server_says_is_logged_as_well(
+def test_log_lines_of_the_server_have_the_same_format(
     command: str, server_runs: dict[str, ServerRun]
 ) -> None:
     output = server_runs[command].output

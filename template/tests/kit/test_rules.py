@@ -1,4 +1,4 @@
-"""The rules for models and routes, each on something that breaks it."""
+"""The conventions for models and routes, each with a violation."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from tests.kit.conventions import RULES, check, models, routes
 
 
 class RuleBase(DeclarativeBase):
-    """Another base than the service's."""
+    """A separate base, not the service's."""
 
 
 class Parent(RuleBase):
-    """A model whose relationship loads by itself."""
+    """A model with a lazy-loading relationship."""
 
     __tablename__ = "parents"
 

@@ -1,4 +1,4 @@
-"""What protects the service and its clients without anybody asking for it."""
+"""Security defaults: headers, CORS, hosts."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ ORIGIN = {"Origin": "https://example.com"}
 
 
 def client_of(app: FastAPI) -> AsyncClient:
-    """A client that gets 500s as a browser would, and not their exceptions."""
+    """A client that gets 500 responses instead of exceptions."""
     transport = ASGITransport(app, raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url="http://test")
 

@@ -1,4 +1,4 @@
-"""The real processes on real sockets: they answer, they explain themselves, they end when told."""
+"""Real processes on real sockets: responses, messages and shutdown."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ Runs = dict[str, ServerRun]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_server_answers(server_runs: Runs, command: str) -> None:
+def test_server_responds(server_runs: Runs, command: str) -> None:
     ready = server_runs[command].ready
 
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
@@ -29,16 +29,16 @@ def test_server_ends_at_sigterm_although_a_client_keeps_its_connection(
 ) -> None:
     run = server_runs[command]
 
-    # uvicorn by itself ends by the signal again, after it has closed everything.
+    # uvicorn alone raises the signal again after its shutdown.
     ended = 0 if command.startswith("python -m app") else -signal.SIGTERM
     assert run.returncode == ended, run.output
     assert "Traceback" not in run.output
 
 
-def test_end_is_announced_while_requests_are_still_served(server_runs: Runs) -> None:
+def test_shutdown_is_announced_while_requests_are_served(server_runs: Runs) -> None:
     run = server_runs["python -m app"]
 
-    # Who comes now is served, and told to come back to another process.
+    # New requests are served, with Connection: close.
     assert run.announced is not None
     assert run.announced.status_code == 503
     assert run.announced.json()["checks"] == {"service": "shutting down"}
@@ -48,7 +48,7 @@ def test_end_is_announced_while_requests_are_still_served(server_runs: Runs) -> 
     assert run.seconds >= DELAY
 
 
-def test_port_in_use_is_explained_in_one_sentence(migrated_url: str) -> None:
+def test_port_in_use_is_one_line(migrated_url: str) -> None:
     port = free_port()
     with (
         socket.create_server(("127.0.0.1", port)),

@@ -1,4 +1,4 @@
-"""SessionFactory: what each kind may do, where it ends, and how scripts get one."""
+"""Sessions: what each kind may do, when it ends, and sessions of scripts."""
 
 from typing import Any
 
@@ -127,7 +127,7 @@ async def test_what_was_written_stays_readable_after_the_commit(
     assert (kept.name, kept.count) == ("kept", 0)
 
 
-async def test_run_repeats_work_as_a_whole(live_probe_database: Database) -> None:
+async def test_run_transaction_retries_the_whole_work(live_probe_database: Database) -> None:
     attempts = []
 
     async def work(session: AsyncSession) -> str:
@@ -142,7 +142,7 @@ async def test_run_repeats_work_as_a_whole(live_probe_database: Database) -> Non
     assert await names_of(live_probe_database) == ["attempt 2"]
 
 
-async def test_run_does_not_repeat_what_would_fail_again(live_probe_database: Database) -> None:
+async def test_run_transaction_retries_no_permanent_error(live_probe_database: Database) -> None:
     await add_probes(live_probe_database, "taken")
     attempts = []
 
@@ -157,7 +157,7 @@ async def test_run_does_not_repeat_what_would_fail_again(live_probe_database: Da
     assert len(attempts) == 1
 
 
-async def test_run_writes_nothing_when_told_to_roll_back(live_probe_database: Database) -> None:
+async def test_run_writes_nothing_with_rollback_only(live_probe_database: Database) -> None:
     async def work(unit: UnitOfWork) -> None:
         (await unit.write()).add(Probe(name="lost"))
         unit.rollback_only = True

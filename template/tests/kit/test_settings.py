@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is said about a wrong one."""
+"""Settings: sources, validation and messages."""
 
 import re
 import string
@@ -125,7 +125,7 @@ OTHER = "mssql+aioodbc"
         ("DATABASE_URL", "", "Write it like"),
     ],
 )
-def test_wrong_setting_is_one_sentence_that_names_it(name: str, value: object, says: str) -> None:
+def test_invalid_setting_is_one_line_that_names_it(name: str, value: object, says: str) -> None:
     message = error_of(**{name.lower(): value})
 
     assert message.startswith(f"{name}: ")
@@ -143,9 +143,7 @@ def test_wrong_setting_is_one_sentence_that_names_it(name: str, value: object, s
         ({"environment": "prod", "log_format": "text"}, False),
     ],
 )
-def test_log_lines_are_json_in_prod_unless_told_otherwise(
-    values: dict[str, Any], is_json: bool
-) -> None:
+def test_log_lines_are_json_in_prod_by_default(values: dict[str, Any], is_json: bool) -> None:
     assert KitSettings.load(**values).logs_json is is_json
 
 
@@ -240,7 +238,7 @@ def load_as_a_server_does() -> None:
 
 
 @pytest.mark.parametrize("start", [serve_as_a_command, load_as_a_server_does])
-def test_every_start_ends_with_the_sentence_alone(
+def test_every_entry_point_exits_with_that_line_only(
     start: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"{OTHER}://user:{SECRET}@host/database")

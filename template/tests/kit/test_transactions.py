@@ -1,4 +1,4 @@
-"""One request, one transaction: committed before the answer, or as if it had never been."""
+"""One transaction per request: committed before the response, or rolled back."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ async def test_failed_commit_is_never_reported_as_success(
 
     assert response.status_code == 409
     assert await names_of(live_probe_database) == []
-    # Nor does it harm those who come after.
+    # Later requests are not affected.
     assert (await live_probe_client.post("/probes", json={"name": "next"})).status_code == 201
     assert await names_of(live_probe_database) == ["next"]
 
@@ -209,7 +209,7 @@ async def test_cancelled_requests_leak_no_connection_and_no_lock(
     assert await names_of(live_probe_database) == ["next"]
 
 
-async def test_connection_lost_before_commit_is_repeated_unseen(
+async def test_connection_lost_before_commit_is_retried_transparently(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     attempts = []
@@ -227,7 +227,7 @@ async def test_connection_lost_before_commit_is_repeated_unseen(
     assert await names_of(live_probe_database) == ["once"]
 
 
-async def test_lost_connections_end_in_503_when_they_go_on(probe_url: str) -> None:
+async def test_repeatedly_lost_connections_end_in_503(probe_url: str) -> None:
     settings = make_settings(probe_url, database_retry_timeout=0.1)
     async with running_app(settings) as app, client_of(app) as client:
 

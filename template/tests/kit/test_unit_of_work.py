@@ -1,4 +1,4 @@
-"""The unit of work under the code that owners write: docs/transactions.md, sentence by sentence."""
+"""The unit of work as docs/transactions.md describes it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,13 +23,13 @@ KEY = {"Idempotency-Key": "key"}
 
 
 async def fail_once(session: AsyncSession, attempts: list[Any]) -> None:
-    """Have the database undo the transaction of the first attempt."""
+    """Make the database roll back the transaction of the first attempt."""
     attempts.append(session)
     if len(attempts) == 1:
         await lose_connection(session)
 
 
-# What failed and was caught
+# Failed statements whose error was caught
 
 
 @pytest.mark.parametrize("how", ["insert", "flush"])
@@ -160,7 +160,7 @@ async def test_caught_deadlock_is_retried_as_a_whole(
     assert [response.status_code for response in responses] == [200, 200]
     names = set(await names_of(live_probe_database)) - {"one", "two"}
     if nested and live_probe_database.writer.dialect.name == "postgresql":
-        # There a deadlock undoes what the savepoint holds, and the rest may be committed.
+        # There, a deadlock rolls back only the savepoint, and the rest may be committed.
         assert {"order one", "order two"} <= names
     else:
         assert names == {"order one", "audit one", "order two", "audit two"}
@@ -182,10 +182,10 @@ async def test_statement_after_a_caught_error_fails_as_that_error_did(
     assert await names_of(live_probe_database) == ["regardless"]
 
 
-# What is no error of the database
+# Errors that are not the database's
 
 
-async def test_error_of_an_owner_is_not_taken_for_a_lost_database(
+async def test_error_of_an_owner_is_no_database_error(
     live_probe_app: FastAPI, live_probe_client: AsyncClient
 ) -> None:
     calls = []
@@ -209,7 +209,7 @@ async def test_error_of_an_owner_is_not_taken_for_a_lost_database(
     assert calls == [1, 1]
 
 
-async def test_row_that_vanished_meanwhile_is_read_again(
+async def test_row_deleted_by_another_transaction_is_retried(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     await add_probes(live_probe_database, "vanishing")
@@ -220,7 +220,7 @@ async def test_row_that_vanished_meanwhile_is_read_again(
         attempts.append(session)
         probe = (await session.scalars(select(Probe))).one()
         if len(attempts) == 1:
-            # As another request would, which cannot where writers take turns.
+            # Simulates another request, which is impossible with a single writer.
             await session.execute(text("DELETE FROM probes"))
         probe.count = 1
 
@@ -228,7 +228,7 @@ async def test_row_that_vanished_meanwhile_is_read_again(
     assert len(attempts) == 2
 
 
-# What a retry shares with the attempt before: nothing
+# A retry shares nothing with the previous attempt
 
 
 async def test_retry_is_a_fresh_start(
@@ -259,12 +259,12 @@ async def test_retry_is_a_fresh_start(
 
     assert response.json() == {"rest": 1}
     assert await names_of(live_probe_database) == ["kept"]
-    # That of the failed attempt ended by its exception.
+    # The one of the failed attempt got its exception.
     assert log == ["begin", "begin", "end"]
     assert not lock.locked()
 
 
-async def test_upload_is_there_again_in_a_retry(
+async def test_upload_is_available_again_in_a_retry(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     attempts: list[Any] = []
@@ -416,11 +416,11 @@ async def test_stream_of_events_begins_after_the_commit(
     assert begun == [["first"]]
 
 
-# What an owner may call on a session
+# Transaction control by owners' code
 
 
 @pytest.mark.parametrize("call", ["commit", "rollback", "close", "reset", "invalidate", "aclose"])
-async def test_transaction_cannot_be_ended_by_who_was_given_it(
+async def test_transaction_cannot_be_ended_by_an_endpoint(
     live_probe_database: Database, call: str
 ) -> None:
     async def end() -> None:
@@ -434,7 +434,7 @@ async def test_transaction_cannot_be_ended_by_who_was_given_it(
     assert await all_returned(live_probe_database)
 
 
-async def test_session_is_no_context_manager_of_who_was_given_it(
+async def test_session_of_an_endpoint_is_no_context_manager(
     live_probe_database: Database,
 ) -> None:
     async def enter() -> None:
@@ -468,7 +468,7 @@ async def test_isolation_of_a_route_is_applied_before_anything_else(
     async def go_off_duty(
         name: str, session: WriteSession, user: Annotated[None, Depends(authenticate)]
     ) -> None:
-        # Write skew: each sees the other one on duty.
+        # Write skew: each sees the other as on duty.
         nonlocal tries
         tries += 1
         probes = list(await session.scalars(select(Probe).where(Probe.count == 0)))
@@ -504,7 +504,7 @@ async def test_reads_of_a_route_with_isolation_are_of_one_snapshot(
     assert await all_returned(live_probe_database)
 
 
-async def test_isolation_that_comes_too_late_raises(live_probe_database: Database) -> None:
+async def test_isolation_after_the_first_statement_raises(live_probe_database: Database) -> None:
     async def ask_late() -> None:
         async with live_probe_database.write() as session:
             await session.execute(select(Probe))
@@ -567,7 +567,7 @@ async def test_reading_and_writing_share_one_session_on_the_primary(
     async def write_what_was_read(
         probe: Annotated[Any, Depends(load)], reading: ReadSession, session: WriteSession
     ) -> list[str]:
-        # Loaded by the one, in the other's identity map.
+        # Loaded by one, and in the identity map of the other.
         loaded: Any = await session.get(Probe, probe.id)
         assert loaded is probe
         probe.name = "renamed"
@@ -578,10 +578,10 @@ async def test_reading_and_writing_share_one_session_on_the_primary(
     assert await names_of(live_probe_database) == ["renamed"]
 
 
-async def test_request_that_is_found_to_write_begins_anew_on_the_primary(
+async def test_request_that_turns_out_to_write_restarts_on_the_primary(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
-    # What only shows while it runs: a dependency that a test has overridden.
+    # Known only at run time: a dependency that a test has overridden.
     reads: list[str] = []
 
     async def placeholder() -> str:
@@ -630,7 +630,7 @@ async def test_request_that_only_reads_holds_no_connection_between_statements(
     assert await names_of(live_probe_database) == ["answered"]
 
 
-async def test_piece_of_work_is_retried_by_itself(
+async def test_transaction_outside_a_request_is_retried(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     calls: list[str] = []

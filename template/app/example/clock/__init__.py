@@ -1,1 +1,1 @@
-"""The time of the database: a route to begin with. Replace it by your first feature."""
+"""An example feature: the time of the database. Replace it by your first feature."""

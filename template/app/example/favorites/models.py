@@ -8,6 +8,6 @@ favorites = Table(
     "favorites",
     Base.metadata,
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    # The primary key is an index on user_id first; deleting an item looks from the other side.
+    # The index of the primary key starts with user_id; deleting an item needs one on item_id.
     Column("item_id", ForeignKey("items.id", ondelete="CASCADE"), primary_key=True, index=True),
 )

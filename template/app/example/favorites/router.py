@@ -15,13 +15,13 @@ router = Router(prefix="/users/{user_id}/favorites", tags=["favorites"])
 
 @router.put("/{item_id}", status_code=204)
 async def add_favorite(user_id: Id, item_id: Id, session: WriteSession) -> None:
-    """Like an item."""
+    """Add a favorite."""
     await service.add_favorite(session, user_id, item_id)
 
 
 @router.delete("/{item_id}", status_code=204)
 async def remove_favorite(user_id: Id, item_id: Id, session: WriteSession) -> None:
-    """Like an item no longer."""
+    """Remove a favorite."""
     await service.remove_favorite(session, user_id, item_id)
 
 

@@ -1,4 +1,4 @@
-"""What can be done with favorites."""
+"""Operations on favorites."""
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -18,14 +18,14 @@ FAVORITES_OF_USER = (
 
 
 async def add_favorite(session: AsyncSession, user_id: int, item_id: int) -> None:
-    """Have a user like an item; once more changes nothing.
+    """Add an item to a user's favorites; idempotent.
 
     Raises:
         NotFoundError: There is no such user or item.
     """
     try:
-        # A savepoint: a failed statement ends the transaction on most databases, but the failure is
-        # expected here, and what the transaction did before must stay.
+        # A savepoint, because the failure is expected, and earlier changes of the transaction must
+        # persist.
         async with session.begin_nested():
             await session.execute(insert(favorites).values(user_id=user_id, item_id=item_id))
     except IntegrityError as error:
@@ -36,7 +36,7 @@ async def add_favorite(session: AsyncSession, user_id: int, item_id: int) -> Non
 
 
 async def remove_favorite(session: AsyncSession, user_id: int, item_id: int) -> None:
-    """Have a user no longer like an item; once more changes nothing.
+    """Remove an item from a user's favorites; idempotent.
 
     Raises:
         NotFoundError: There is no such user or item.
@@ -53,8 +53,8 @@ async def list_favorites(session: AsyncReadSession, user_id: int, page: PageQuer
     Raises:
         NotFoundError: There is no such user.
     """
-    # By the favorite's item_id, not the item's id, which is the same: from that, a database may not
-    # see where in the user's favorites to begin, and read all before the page.
+    # By the favorite's item_id, not the equal id of the item, by which a database may read all rows
+    # before the page.
     key = favorites.c.item_id
     found = await paginate(session, FAVORITES_OF_USER, page, {"user_id": user_id}, key=key)
     if not found.items:

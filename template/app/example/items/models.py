@@ -21,8 +21,8 @@ class Item(Base):
     __tablename__ = "items"
     __table_args__ = (
         CheckConstraint("price >= 0", "price_not_negative"),
-        # Of a user's items, a page begins anywhere. With an index on user_id alone, a database may
-        # sort all of them for each page, or read those of others until there are enough.
+        # For pages of a user's items. With an index on user_id alone, a database may sort all of
+        # them for each page, or scan the items of other users.
         Index(None, "user_id", "id"),
         NEVER_REUSE_IDS,
     )

@@ -10,7 +10,7 @@ from app.example.items.schemas import ItemCreate, ItemRead, ItemsCreated, ItemUp
 from app.kit.db import Page, PageQuery
 from app.kit.web import CREATED, Id, ReadSession, Router, WriteSession, set_location
 
-# The busiest routes first, they match soonest.
+# The busiest routes first, because they match first.
 router = Router(tags=["items"])
 
 

@@ -21,7 +21,7 @@ class ItemCreate(BaseModel):
 
 
 class ItemUpdate(BaseModel):
-    """A change of an item; what is left out stays."""
+    """A change of an item; omitted fields keep their values."""
 
     name: Name = omittable()
     description: Description | None = None

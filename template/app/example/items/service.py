@@ -1,4 +1,4 @@
-"""What can be done with items."""
+"""Operations on items."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from app.example.items.models import Item
 from app.example.users.service import get_user
 from app.kit.db import AsyncReadSession, Base, Page, PageQuery, paginate
 
-# Statements are made once: to build one costs more than the database takes to run it, and
-# `session.get` builds one each time.
+# Statements are built once: building one takes longer than the database takes to run it, and
+# `session.get` builds one at each call.
 ITEM = select(Item).where(Item.id == bindparam("id"))
-# The busiest lists, and new rows by the thousand: of the table, not the model, because nobody
-# changes what they show, and nobody reads the ids that the database gives.
+# The busiest lists and bulk inserts use the table, not the model: they need neither entities to
+# change nor generated ids.
 TABLE = Base.metadata.tables["items"]
 ITEMS = select(TABLE)
 ITEMS_OF_USER = select(TABLE).where(TABLE.c.user_id == bindparam("user_id"))
@@ -31,7 +31,7 @@ async def create_item(session: AsyncSession, **values: Any) -> Item:
 
 
 async def create_items(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> int:
-    """Add many items, all or none, and give their number."""
+    """Add many items, all or none, and return their number."""
     if rows:
         await session.execute(INSERT_ITEMS, rows)
     return len(rows)
@@ -92,7 +92,7 @@ async def delete_item(session: AsyncSession, item_id: int) -> None:
 
 
 async def _lock_item(session: AsyncSession, item_id: int) -> Item:
-    # Who changes or deletes it at the same time waits, and then sees what became of it.
+    # Concurrent changes and deletions wait for the lock, and then see the result.
     item = await session.get(Item, item_id, with_for_update=True)
     if item is None:
         raise NotFoundError("item", item_id)

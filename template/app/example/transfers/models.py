@@ -10,7 +10,7 @@ from app.kit.db import NEVER_REUSE_IDS, Base, BigInt, Money, UTCDateTime, utc_no
 
 
 class Transfer(Base):
-    """Money that went from one user to another. It outlives both, and forgets them then."""
+    """A transfer between two users. It outlives them; a deleted user becomes NULL."""
 
     __tablename__ = "transfers"
     __table_args__ = (CheckConstraint("amount > 0", "amount_positive"), NEVER_REUSE_IDS)

@@ -23,7 +23,7 @@ class TransferCreate(BaseModel):
 
 
 class TransferMade(BaseModel):
-    """A transfer just made, with the balances that it left."""
+    """A new transfer with the resulting balances."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -36,7 +36,7 @@ class TransferMade(BaseModel):
 
 
 class TransferRead(BaseModel):
-    """A transfer; a party that was deleted since is null."""
+    """A transfer; a deleted party is null."""
 
     model_config = ConfigDict(from_attributes=True)
 

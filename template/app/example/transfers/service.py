@@ -1,4 +1,4 @@
-"""How money moves."""
+"""Operations on transfers."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,7 @@ from app.example.transfers.models import Transfer
 from app.example.users.models import User
 from app.kit.db import AsyncReadSession
 
-# What the column of balances can hold.
+# The maximum of the balance column.
 MAX_BALANCE = Decimal("999999999999.99")
 
 TRANSFER = select(Transfer).where(Transfer.id == bindparam("id"))
@@ -27,7 +27,7 @@ LOCKED_USERS = (
 
 @dataclass(frozen=True)
 class MadeTransfer:
-    """A transfer and the balances that it left."""
+    """A transfer and the resulting balances."""
 
     id: int
     from_user_id: int
@@ -44,7 +44,7 @@ async def make_transfer(
 
     Raises:
         NotFoundError: There is no such user.
-        ConflictError: The sender has not enough, or the receiver would have too much.
+        ConflictError: The sender's balance is too low, or the receiver's would be too high.
     """
     found = await session.scalars(LOCKED_USERS, {"ids": [from_user_id, to_user_id]})
     users = {user.id: user for user in found}

@@ -27,7 +27,7 @@ class User(Base):
     balance: Mapped[Decimal] = mapped_column(Money(14), insert_default=Decimal("0.00"))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, insert_default=utc_now)
 
-    # `raise`: a list of thousands is loaded when somebody asks for it, never by accident.
+    # `raise`: long lists are loaded only explicitly.
     items: Mapped[list[Item]] = relationship(
         back_populates="user", lazy="raise", passive_deletes=True
     )

@@ -43,5 +43,5 @@ async def update_user(user_id: Id, data: UserUpdate, session: WriteSession) -> U
 
 @router.delete("/{user_id}", status_code=204)
 async def delete_user(user_id: Id, session: WriteSession) -> None:
-    """Delete a user with all items; transfers stay."""
+    """Delete a user with all items; transfers are kept."""
     await service.delete_user(session, user_id)

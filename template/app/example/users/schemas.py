@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.kit.web import STORABLE, Balance, Id, Money, Text, omittable
 
 Username = Annotated[Text, Field(min_length=1, max_length=50, examples=["ada"])]
-# Only a message that arrives proves an address; this refuses what cannot be one.
+# A basic check; only a delivered message proves an address.
 Email = Annotated[
     str,
     Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$", examples=["ada@example.org"]),
@@ -26,7 +26,7 @@ class UserCreate(BaseModel):
 
 
 class UserUpdate(BaseModel):
-    """A change of a user; what is left out stays."""
+    """A change of a user; omitted fields keep their values."""
 
     username: Username = omittable()
     email: Email = omittable()

@@ -1,4 +1,4 @@
-"""What can be done with users."""
+"""Operations on users."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ async def update_user(session: AsyncSession, user_id: int, **changes: Any) -> Us
 
 
 async def delete_user(session: AsyncSession, user_id: int) -> None:
-    """Delete a user, and by the foreign keys its items and favorites; its transfers stay.
+    """Delete a user, with its items and favorites by foreign keys; its transfers are kept.
 
     Raises:
         NotFoundError: There is none with this id.
@@ -70,7 +70,7 @@ async def delete_user(session: AsyncSession, user_id: int) -> None:
 
 
 async def _lock_user(session: AsyncSession, user_id: int) -> User:
-    # Who changes or deletes it at the same time waits, and then sees what became of it.
+    # Concurrent changes and deletions wait for the lock, and then see the result.
     user = await session.get(User, user_id, with_for_update=True)
     if user is None:
         raise NotFoundError("user", user_id)

@@ -1,4 +1,4 @@
-"""What the kit asks of the owner's models, routes and migrations.
+"""Conventions for the owner's models, routes and migrations.
 
 A rule is a function that returns what breaks it, by name. Its docstring is the message of the
 failure: the reason and the cure.

@@ -1,4 +1,4 @@
-"""What the kit asks of migrations, as running them tells."""
+"""Conventions for migrations that are checked by running them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

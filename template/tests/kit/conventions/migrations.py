@@ -1,4 +1,4 @@
-"""What the kit asks of migrations, as far as reading them tells."""
+"""Conventions for migrations that are checked without running them."""
 
 import ast
 from collections.abc import Iterator

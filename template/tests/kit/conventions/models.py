@@ -1,4 +1,4 @@
-"""What the kit asks of models."""
+"""Conventions for models."""
 
 import ast
 import re

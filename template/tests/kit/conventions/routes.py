@@ -1,4 +1,4 @@
-"""What the kit asks of routes."""
+"""Conventions for routes."""
 
 from collections.abc import Iterator
 

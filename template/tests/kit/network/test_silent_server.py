@@ -1,5 +1,5 @@
-"""A database server that falls silent or is lost, as frozen ones and cut networks are: nothing
-hangs, and no guess is told as a fact."""
+"""An unresponsive or unreachable database server: nothing hangs, and no ambiguous outcome is
+reported as success or failure."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from tests.kit.waiting import Stopwatch, eventually
 
 @pytest.fixture
 async def relay_and_app(probe_url: str) -> AsyncIterator[tuple[FaultProxy, FastAPI]]:
-    """The application with a relay before its database; it loses patience after a second."""
+    """The application with a proxy before its database and a retry timeout of a second."""
     async with fault_proxy(probe_url) as (url, relay):
         database = Database(make_settings(probe_url))
         await add_probes(database, "one", "two")
@@ -50,7 +50,7 @@ async def is_answered(app: FastAPI) -> bool:
         return (await client.get("/probes")).status_code == 200
 
 
-async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
+async def test_requests_to_an_unresponsive_server_end_early_and_later_ones_fail_fast(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, app = relay_and_app
@@ -68,7 +68,7 @@ async def test_requests_to_a_silent_server_end_early_and_later_ones_at_once(
         assert response.headers["Retry-After"]
 
 
-async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: str) -> None:
+async def test_no_request_outlasts_its_statement_on_an_unresponsive_server(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
         settings = make_settings(url, database_retry_timeout=0, **limits)
@@ -84,10 +84,10 @@ async def test_no_request_outlasts_its_statement_on_a_silent_server(probe_url: s
     assert {response.status_code for response in responses} <= {503, 504}
 
 
-async def test_ping_without_an_answer_is_503(probe_url: str) -> None:
+async def test_ping_without_a_response_is_503(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 0.5}
-        # Long enough for the ping to end before the service gives the server up.
+        # Long enough for the ping to end before the database is considered unavailable.
         limits |= {"database_retry_timeout": 2}
         settings = make_settings(url, database_pool_pre_ping=True, **limits)
         async with running_app(settings) as app, client_of(app) as client:
@@ -98,10 +98,10 @@ async def test_ping_without_an_answer_is_503(probe_url: str) -> None:
     assert response.status_code == 503
 
 
-async def test_ping_without_an_answer_takes_no_longer_than_to_connect(probe_url: str) -> None:
+async def test_ping_without_a_response_ends_after_the_connect_timeout(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         limits = {"database_connect_timeout": 0.5, "database_statement_timeout": 8}
-        # Nobody watches it, who would cut the connection off.
+        # Without monitoring, which would abort the connection.
         database = Database(make_settings(url, database_pool_pre_ping=True, **limits))
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
@@ -115,7 +115,7 @@ async def test_ping_without_an_answer_takes_no_longer_than_to_connect(probe_url:
     assert classify(lost.value) is ErrorKind.DISCONNECTED
 
 
-async def test_service_is_back_soon_after_the_server_speaks_again(
+async def test_service_recovers_soon_after_the_server_responds_again(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, app = relay_and_app
@@ -128,7 +128,7 @@ async def test_service_is_back_soon_after_the_server_speaks_again(
     assert await all_returned(app.state.database)
 
 
-async def test_process_that_stood_still_does_not_take_the_database_for_lost(
+async def test_stalled_process_does_not_report_the_database_unavailable(
     probe_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "TIMEOUT", 0.5)
@@ -139,14 +139,14 @@ async def test_process_that_stood_still_does_not_take_the_database_for_lost(
             async with silence(relay):
                 looking = asyncio.create_task(client.get("/health/ready"))
                 await asyncio.sleep(0.1)
-                # As on a machine that is paused while somebody waits for an answer.
+                # Simulates a machine that is paused during a check.
                 time.sleep(2)  # noqa: ASYNC251
             await looking
 
             assert await is_answered(app)
 
 
-async def test_readiness_of_a_silent_server_answers_within_two_seconds(
+async def test_readiness_responds_within_two_seconds_if_the_server_does_not_respond(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, app = relay_and_app
@@ -162,7 +162,7 @@ async def test_readiness_of_a_silent_server_answers_within_two_seconds(
         assert response.json()["checks"]["primary"] == "disconnected"
 
 
-async def test_server_that_never_answers_is_unready_within_two_seconds(probe_url: str) -> None:
+async def test_unresponsive_server_is_unready_within_two_seconds(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         settings = make_settings(url, database_connect_timeout=0.5, database_retry_timeout=0)
         async with silence(relay), running_app(settings) as app, client_of(app) as client:
@@ -174,7 +174,7 @@ async def test_server_that_never_answers_is_unready_within_two_seconds(probe_url
     assert response.json()["checks"]["primary"] in ("disconnected", "timeout", "unreachable")
 
 
-async def test_readiness_has_one_connection_however_many_ask(
+async def test_concurrent_readiness_checks_share_one_connection(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, app = relay_and_app
@@ -197,7 +197,7 @@ async def test_idle_service_leaves_the_database_alone(
     assert relay.bytes == before
 
 
-async def test_service_stops_although_the_server_is_silent(
+async def test_service_stops_although_the_server_does_not_respond(
     probe_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert health_probe.CLOSE_TIMEOUT <= 3
@@ -214,7 +214,7 @@ async def test_service_stops_although_the_server_is_silent(
     assert watch.seconds < 6
 
 
-async def test_deadline_answers_while_the_server_is_silent(probe_url: str) -> None:
+async def test_request_timeout_applies_while_the_server_does_not_respond(probe_url: str) -> None:
     async with fault_proxy(probe_url) as (url, relay):
         settings = make_settings(url, request_timeout=0.5, database_retry_timeout=1)
         async with running_app(settings) as app, client_of(app) as client:
@@ -225,7 +225,7 @@ async def test_deadline_answers_while_the_server_is_silent(probe_url: str) -> No
             assert await all_returned(app.state.database)
 
 
-async def test_connection_lost_during_commit_is_neither_repeated_nor_reported_as_success(
+async def test_connection_lost_during_commit_is_neither_retried_nor_reported_as_success(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, app = relay_and_app

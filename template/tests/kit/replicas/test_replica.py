@@ -1,4 +1,4 @@
-"""Reading from replicas: real ones, that lag, hang, die, come back and are promoted.
+"""Reading from real replicas that lag, hang, crash, restart and are promoted.
 
 Whatever befalls a replica, requests are answered, and nobody waits longer than two seconds.
 """
@@ -58,7 +58,7 @@ class Servers:
 
 @pytest.fixture(scope="module")
 async def all_servers() -> AsyncIterator[Servers]:
-    """Servers of this module's own."""
+    """The servers of this module."""
     with primary_server() as primary:
         url = DatabaseServer(primary.url()).create_database("replicated")
         await schema.build(make_settings(url))
@@ -68,7 +68,7 @@ async def all_servers() -> AsyncIterator[Servers]:
 
 @pytest.fixture
 async def servers(all_servers: Servers) -> AsyncIterator[Servers]:
-    """The servers, well and without probes."""
+    """The servers, healthy and without probes."""
     yield all_servers
     all_servers.standby.heal()
     database = Database(make_settings(all_servers.primary_url))
@@ -79,13 +79,13 @@ async def servers(all_servers: Servers) -> AsyncIterator[Servers]:
 
 @pytest.fixture
 def standby(servers: Servers) -> Standby:
-    """The standby that things befall."""
+    """The standby in which faults are injected."""
     return servers.standby
 
 
 @asynccontextmanager
 async def app_on(settings: KitSettings) -> AsyncIterator[FastAPI]:
-    """An application, with a route that says where it reads."""
+    """An application with a route that returns where it reads."""
     async with running_app(settings) as app:
 
         @add_route(app, method="GET")
@@ -120,14 +120,14 @@ async def is_left(app: FastAPI) -> bool:
 
 
 async def is_told(client: AsyncClient, state: str) -> bool:
-    """Whether readiness says that this is the state of the replicas, and does not mind."""
+    """Whether the service is ready and reports this state of the replicas."""
     response = await client.get("/health/ready")
     assert response.status_code == 200
     return bool(response.json()["checks"]["replica"] == state)
 
 
 async def reads_on_standby(app: FastAPI) -> bool:
-    """Whether a client without a past reads from the standby."""
+    """Whether a client without cookies reads from the standby."""
     async with client_of(app) as client:
         response = await client.get("/reads_on_standby")
     assert response.status_code == 200
@@ -141,7 +141,7 @@ async def names_seen_by(client: AsyncClient, **headers: str) -> list[str]:
 
 
 class Readers:
-    """Clients that read all the time, and what they met."""
+    """Clients that read continuously, and their results."""
 
     def __init__(self, watch: Stopwatch) -> None:
         self.watch = watch
@@ -154,7 +154,7 @@ class Readers:
         return len(self.durations) >= 2 * READERS
 
     async def read(self, app: FastAPI) -> None:
-        """Read until told to end."""
+        """Read until stopped."""
         async with client_of(app) as client:
             while not self.ended:
                 started = self.watch.seconds
@@ -185,7 +185,7 @@ async def many_readers(app: FastAPI) -> AsyncIterator[Readers]:
     print(f"{len(readers.durations)} reads, longest {max(readers.durations):.2f} s")
 
 
-# Where things are read and written
+# Routing of reads and writes
 
 
 async def test_reading_session_is_on_the_replica_and_a_writing_one_is_not(
@@ -234,10 +234,10 @@ async def test_forced_rollback_reads_what_it_wrote(app: FastAPI) -> None:
     assert await reads_on_standby(app)
 
 
-# Own writes
+# Read-your-writes
 
 
-async def test_own_writes_are_seen_on_every_process_while_the_replica_lags(
+async def test_own_writes_are_visible_on_every_process_while_the_replica_lags(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     async with app_on(app.state.settings) as other_app, client_of(other_app) as other_client:
@@ -253,7 +253,7 @@ async def test_own_writes_are_seen_on_every_process_while_the_replica_lags(
         assert await names_seen_by(other_client) == ["mine"]
 
 
-async def test_own_writes_are_seen_when_the_pin_has_ended(
+async def test_own_writes_are_visible_when_the_pin_has_ended(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     standby.pause()
@@ -264,19 +264,19 @@ async def test_own_writes_are_seen_when_the_pin_has_ended(
     assert "HttpOnly" in cookie
     client.cookies.clear()
     assert await names_seen_by(client) == []
-    # Nobody reads from the replica any more well before the cookie ends.
+    # The replica is not read any more long before the cookie expires.
     await asyncio.sleep(int(response.cookies[COOKIE]) - 1 - time.time())
     assert await names_seen_by(client) == ["mine"]
 
 
-async def test_own_writes_are_seen_by_a_process_that_stood_still(
+async def test_own_writes_are_visible_to_a_stalled_process(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     standby.pause()
     await client.post("/probes", json={"name": "mine"})
     client.cookies.clear()
 
-    # As on a machine that is paused, or too busy: meanwhile nobody can look at the replica.
+    # Simulates a paused or busy machine, on which the replica cannot be checked.
     time.sleep(pin_seconds(app.state.settings))  # noqa: ASYNC251
 
     for _ in range(10):
@@ -285,9 +285,7 @@ async def test_own_writes_are_seen_by_a_process_that_stood_still(
 
 
 @pytest.mark.parametrize("value", [str(10**9), "", "-1", "soon", "9" * 100, "²"])
-async def test_pin_that_has_ended_or_is_not_ours_pins_nobody(
-    client: AsyncClient, value: str
-) -> None:
+async def test_expired_or_foreign_pin_has_no_effect(client: AsyncClient, value: str) -> None:
     headers = {b"Cookie": f"{COOKIE}={value}".encode()}
 
     response = await client.get("/reads_on_standby", headers=headers)
@@ -313,7 +311,7 @@ def test_replica_has_all_or_it_lags(replica: Position, primary: Position, has_al
     assert replica.has_replayed(primary) is has_all
 
 
-async def test_replica_that_lags_is_left_and_taken_up_again(
+async def test_lagging_replica_is_not_read_until_it_catches_up(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     async with many_readers(app):
@@ -326,7 +324,7 @@ async def test_replica_that_lags_is_left_and_taken_up_again(
         await eventually(lambda: reads_on_standby(app))
 
 
-async def test_nobody_reads_what_is_older_than_the_limit(app: FastAPI, standby: Standby) -> None:
+async def test_no_read_is_older_than_the_limit(app: FastAPI, standby: Standby) -> None:
     standby.delay(4)
     oldest = 0.0
     async with client_of(app) as writer, client_of(app) as reader:
@@ -342,7 +340,7 @@ async def test_nobody_reads_what_is_older_than_the_limit(app: FastAPI, standby: 
             oldest = max(oldest, *unseen, 0.0)
             await asyncio.sleep(0.1)
 
-    # For as long a cookie pins those who wrote.
+    # The lifetime of the pin.
     assert 0.1 < oldest < pin_seconds(app.state.settings)
 
 
@@ -352,7 +350,7 @@ async def test_idle_replica_does_not_lag(app: FastAPI) -> None:
     assert await reads_on_standby(app)
 
 
-async def test_what_a_migration_made_is_read_on_the_primary_until_it_arrives(
+async def test_new_tables_are_read_on_the_primary_until_they_are_replicated(
     app: FastAPI, client: AsyncClient, standby: Standby
 ) -> None:
     standby.pause()
@@ -435,7 +433,7 @@ async def test_connections_from_before_a_freeze_do_not_hang_after_it(
     assert await seconds_for_reads() < usual + 1
 
 
-async def test_replica_that_is_down_at_the_start_is_read_when_it_comes(
+async def test_replica_that_is_down_at_the_start_is_read_once_it_is_up(
     servers: Servers, standby: Standby
 ) -> None:
     standby.stop()
@@ -458,7 +456,7 @@ async def test_service_stops_although_the_replica_hangs(servers: Servers, standb
     assert watch.seconds < LONGEST
 
 
-async def test_slow_statement_does_not_condemn_the_replica(servers: Servers) -> None:
+async def test_slow_statement_does_not_make_the_replica_unhealthy(servers: Servers) -> None:
     settings = servers.settings(servers.standby, database_statement_timeout=1.5)
     async with app_on(settings) as app, client_of(app) as client:
         await eventually(lambda: is_healthy(app))
@@ -497,8 +495,8 @@ async def test_reads_are_spread_and_one_replica_may_die(servers: Servers, standb
             assert ports == [servers.second.port] * 4
 
 
-async def test_promoted_replica_is_read_only_while_the_primary_is_away(servers: Servers) -> None:
-    # The last test: its standby is none afterwards.
+async def test_promoted_replica_is_read_while_the_primary_is_unavailable(servers: Servers) -> None:
+    # The last test: it promotes the standby.
     async with fault_proxy(servers.primary_url) as (url, relay):
         settings = servers.settings(servers.second, database_retry_timeout=1)
         settings = settings.model_copy(update={"database_url": make_url(url)})

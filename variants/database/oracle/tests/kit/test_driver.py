@@ -1,4 +1,4 @@
-"""What the service promises about Oracle in particular.
+"""Tests specific to Oracle.
 
 A recorder (`tests/kit/offline/recorder.py`) takes the place of a server: these tests show what
 would be sent, and how the errors that Oracle documents are handled.
@@ -33,7 +33,7 @@ UTC_SESSION = "ALTER SESSION SET TIME_ZONE = '+00:00'"
 
 
 class Details:
-    """What the driver knows about an error."""
+    """The driver's details of an error."""
 
     def __init__(self, code: str, text: str = "") -> None:
         self.full_code = code
@@ -52,7 +52,7 @@ def oracle_error(code: str, text: str = "") -> oracledb.DatabaseError:
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """What would be sent to the server."""
+    """The recorder of what would be sent to the server."""
     recorder = Recorder()
     monkeypatch.setattr(oracledb, "connect_async", recorder.connect)
     return recorder
@@ -65,7 +65,7 @@ async def recorded_app(recorder: Recorder) -> AsyncIterator[FastAPI]:
         async with app.state.database.read() as reading, app.state.database.write() as writing:
             await reading.scalars(select(Probe))
             await writing.scalars(select(Probe))
-        # At its start the service tidies up, which takes a turn of the loop.
+        # Housekeeping runs at start-up, which takes an iteration of the loop.
         await asyncio.sleep(0.01)
         recorder.forget()
         yield app
@@ -79,7 +79,7 @@ async def recorded_client(recorded_app: FastAPI) -> AsyncIterator[AsyncClient]:
 
 
 def fail_once(recorder: Recorder, beginning: str, error: Exception) -> None:
-    """Have the first statement that begins like this raise."""
+    """Make the first statement with this beginning raise."""
 
     def fail(statement: str) -> None:
         if statement.startswith(beginning):
@@ -125,7 +125,7 @@ async def test_request_that_reads_and_writes_has_one_connection(
     assert "SET TRANSACTION READ ONLY" not in recorder.sent
 
 
-async def test_connections_are_in_utc_and_bound_their_waits(recorder: Recorder) -> None:
+async def test_connections_are_in_utc_and_have_timeouts(recorder: Recorder) -> None:
     bounds: dict[Role, int] = {"write": 8000, "read": 8000, "probe": 8000, "migrate": 0}
     for role, milliseconds in bounds.items():
         engine = create_engine(make_settings(URL, title="Größe (x) = 'y' " * 20), role)
@@ -153,7 +153,7 @@ async def test_connection_that_was_closed_is_replaced(
 
 
 @pytest.mark.parametrize("code", ["ORA-00060", "ORA-08177", "ORA-03113", "ORA-01089", "DPY-4011"])
-async def test_lost_transaction_is_repeated_unseen(
+async def test_lost_transaction_is_retried_transparently(
     recorder: Recorder, recorded_client: AsyncClient, code: str
 ) -> None:
     fail_once(recorder, "INSERT", oracle_error(code))
@@ -163,7 +163,7 @@ async def test_lost_transaction_is_repeated_unseen(
     assert len([s for s in recorder.sent if s.startswith("INSERT")]) == 2
 
 
-async def test_lost_commit_is_neither_repeated_nor_reported_as_success(
+async def test_lost_commit_is_neither_retried_nor_reported_as_success(
     recorder: Recorder, recorded_client: AsyncClient
 ) -> None:
     fail_once(recorder, "COMMIT", oracle_error("DPY-4011"))
@@ -247,7 +247,7 @@ async def test_schema_lock_is_held_by_a_connection_of_its_own(
     assert len(requests) == 2
 
 
-async def test_missing_right_to_lock_is_a_sentence(recorder: Recorder) -> None:
+async def test_missing_lock_privilege_is_one_line(recorder: Recorder) -> None:
     engine = create_engine(make_settings(URL), "migrate")
     error = oracle_error("ORA-06550", "PLS-00201: identifier 'DBMS_LOCK' must be declared")
     fail_once(recorder, "BEGIN :outcome", error)
@@ -262,7 +262,7 @@ async def test_values_are_sent_with_types_that_lose_nothing(
 ) -> None:
     await recorded_client.post("/probes", json={"name": "x"}, headers={"Idempotency-Key": "1"})
 
-    # A time without a type would be sent in whole seconds, and long text or bytes be cut.
+    # Without types, times would be sent in whole seconds, and long text or bytes truncated.
     assert recorder.types["created_at"] is oracledb.DB_TYPE_TIMESTAMP
     assert recorder.types["body"] is oracledb.DB_TYPE_RAW
 

@@ -1,4 +1,4 @@
-"""What the service promises about PostgreSQL in particular."""
+"""Tests specific to PostgreSQL."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from tests.kit.probe import Probe, add_probes, add_route
 from tests.kit.waiting import Stopwatch
 
 
-async def test_deadlock_is_repeated_unseen(
+async def test_deadlock_is_retried_transparently(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     await add_probes(live_probe_database, "a", "b")
@@ -32,7 +32,7 @@ async def test_deadlock_is_repeated_unseen(
     @add_route(live_probe_app)
     async def lock(first: str, second: str, session: WriteSession) -> None:
         attempts.append(first)
-        # The victim is found after this time; the default is a second.
+        # The deadlock is detected after this time; the default is a second.
         await session.execute(text("SET LOCAL deadlock_timeout = '50ms'"))
         for name in (first, second):
             statement = update(Probe).where(Probe.name == name).values(count=Probe.count + 1)
@@ -49,7 +49,7 @@ async def test_deadlock_is_repeated_unseen(
     assert counts == [2, 2]
 
 
-async def test_serialization_failure_is_repeated_unseen(
+async def test_serialization_failure_is_retried_transparently(
     live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
 ) -> None:
     await add_probes(live_probe_database, "counter")
@@ -84,7 +84,7 @@ async def test_statement_past_its_timeout_is_504(probe_url: str) -> None:
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_lock_that_is_not_to_be_had_is_503(probe_url: str) -> None:
+async def test_unavailable_lock_is_503(probe_url: str) -> None:
     settings = make_settings(probe_url, database_lock_timeout=0.1)
     async with running_app(settings) as app, client_of(app) as client:
         database: Database = app.state.database
@@ -137,7 +137,7 @@ async def test_connections_closed_by_the_server_are_replaced(
     assert {response.status_code for response in responses} == {200}
 
 
-async def test_connections_say_who_they_are_and_bound_their_waits(own_url: str) -> None:
+async def test_connections_have_a_name_and_timeouts(own_url: str) -> None:
     database = Database(make_settings(own_url, environment="prod"))
     async with database.write() as session:
         for name, value in {
@@ -183,7 +183,7 @@ def with_hosts(url: str, *hosts: str) -> str:
     return target.render_as_string(hide_password=False)
 
 
-async def test_host_that_swallows_packets_costs_its_share_of_the_time_and_only_once(
+async def test_unresponsive_host_takes_its_share_of_the_timeout_only_once(
     own_url: str,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -205,13 +205,13 @@ async def test_host_that_swallows_packets_costs_its_share_of_the_time_and_only_o
         await engine.dispose()
 
 
-async def test_host_that_nobody_listens_at_is_passed_over(own_url: str) -> None:
+async def test_host_without_a_listener_is_skipped(own_url: str) -> None:
     url = with_hosts(own_url, "127.0.0.1:1")
     async with running_app(make_settings(url)) as app, client_of(app) as client:
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_several_hosts_none_of_which_answers_are_a_database_that_is_away() -> None:
+async def test_several_unreachable_hosts_are_an_unavailable_database() -> None:
     url = "postgresql+asyncpg://user:secret@/database?host=127.0.0.1:1&host=127.0.0.1:2"
     async with running_app(make_settings(url)) as app, client_of(app) as client:
         response = await client.get("/health/ready")
@@ -219,7 +219,7 @@ async def test_several_hosts_none_of_which_answers_are_a_database_that_is_away()
     assert response.json()["checks"]["primary"] == "disconnected"
 
 
-async def test_who_waits_for_a_change_of_the_schema_says_so(
+async def test_wait_for_a_schema_change_is_logged(
     own_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_settings(own_url)

@@ -35,7 +35,7 @@ def test_printed_tables_have_types_that_lose_nothing(printed: str) -> None:
     assert not re.search(r"\bDATE\b|\bDATETIME\b|SERIAL|\bTEXT\b", printed)
 
 
-def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
+def test_unreachable_database_is_one_line(tmp_path: Path) -> None:
     settings = make_settings(unreachable_url(tmp_path), database_connect_timeout=1)
 
     with pytest.raises(SystemExit) as end:

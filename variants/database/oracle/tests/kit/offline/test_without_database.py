@@ -1,4 +1,4 @@
-"""What the service does while its database is away, and whatever it does without one."""
+"""The service while its database is unavailable, and what needs no database."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def problem_of(response: Response, status: int) -> dict[str, Any]:
-    """Check what all error answers have in common; return the body."""
+    """Check what all error responses have in common; return the body."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
@@ -36,7 +36,7 @@ def problem_of(response: Response, status: int) -> dict[str, Any]:
 
 
 def unreachable(url: str, **values: float) -> KitSettings:
-    """Settings for a database that nobody waits for."""
+    """Settings with short timeouts."""
     values = {"database_connect_timeout": 0.2, "database_retry_timeout": 0, **values}
     return make_settings(url, **values)
 
@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> KitSettings:
 
 @pytest.fixture
 async def lonely_app(settings: KitSettings) -> AsyncIterator[FastAPI]:
-    """The application, which started all the same."""
+    """The application, started without its database."""
     async with running_app(settings) as app:
         yield app
 
@@ -86,7 +86,7 @@ async def test_requests_for_the_database_are_503(lonely_client: AsyncClient) -> 
 
 
 async def test_host_without_an_address_is_503() -> None:
-    # A second: somebody has to be asked for the address.
+    # A second, for the DNS lookup.
     settings = unreachable(
         "oracle://user:secret@name.invalid?service_name=x", database_connect_timeout=1
     )
@@ -95,7 +95,7 @@ async def test_host_without_an_address_is_503() -> None:
         assert (await client.get("/health/ready")).status_code == 503
 
 
-async def test_server_that_hangs_up_is_503() -> None:
+async def test_server_that_disconnects_is_503() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -107,7 +107,7 @@ async def test_server_that_hangs_up_is_503() -> None:
             problem_of(await client.get("/probes"), 503)
 
 
-async def test_server_that_never_answers_holds_nobody_up() -> None:
+async def test_unresponsive_server_delays_no_request() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -137,21 +137,21 @@ async def test_server_that_never_answers_holds_nobody_up() -> None:
     ],
     ids=["no user", "no password", "a name of tnsnames.ora", "nothing"],
 )
-async def test_url_that_leads_nowhere_is_503(url: str) -> None:
+async def test_url_of_no_server_is_503(url: str) -> None:
     async with running_app(unreachable(url)) as app, client_of(app) as client:
         problem_of(await client.get("/probes"), 503)
         assert (await client.get("/health/ready")).json()["checks"]["primary"] == "unavailable"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"name": 7}', b'{"name": NaN}'])
-async def test_wrong_request_is_422_before_the_database_is_asked(
+async def test_invalid_request_is_422_before_the_database_is_used(
     lonely_client: AsyncClient, body: bytes
 ) -> None:
     problem_of(await lonely_client.post("/probes", content=body, headers=JSON), 422)
 
 
 @pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "1001"}, {"after": "x"}])
-async def test_wrong_page_is_422_before_the_database_is_asked(
+async def test_invalid_page_is_422_before_the_database_is_used(
     lonely_client: AsyncClient, query: dict[str, str]
 ) -> None:
     problem_of(await lonely_client.get("/probes", params=query), 422)
@@ -177,7 +177,7 @@ async def test_documentation_needs_no_database(lonely_client: AsyncClient) -> No
     assert (await lonely_client.get("/docs")).status_code == 200
 
 
-async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
+async def test_process_runs_and_stops_at_sigterm(tmp_path: Path) -> None:
     port = free_port()
     url = unreachable_url(tmp_path)
     process = await start(tmp_path, "-m", "tests.kit", PORT=str(port), DATABASE_URL=url)
@@ -195,7 +195,7 @@ async def test_process_runs_and_ends_when_told(tmp_path: Path) -> None:
     assert "secret" not in output.decode()
 
 
-def test_test_that_needs_a_server_is_told_so_in_one_sentence() -> None:
+def test_run_without_a_server_exits_with_one_line() -> None:
     with (
         pytest.raises(pytest.fail.Exception, match=r"needs an Oracle server.* docs/database\.md\."),
         database_server(),

@@ -80,7 +80,7 @@ def database(bounced_app: FastAPI) -> Database:
 
 
 @pytest.mark.parametrize("bounced_url", PREPARED, indirect=True)
-async def test_many_clients_of_several_workers_get_what_they_asked_for(
+async def test_many_clients_of_several_workers_get_their_own_results(
     bounced_url: str, probe_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
@@ -152,7 +152,7 @@ async def test_statement_past_its_timeout_is_504(settings: KitSettings) -> None:
         assert (await client.post("/dawdle")).status_code == 504
 
 
-async def test_lock_that_is_not_to_be_had_is_503(settings: KitSettings) -> None:
+async def test_unavailable_lock_is_503(settings: KitSettings) -> None:
     settings = settings.model_copy(update={"database_lock_timeout": 0.1})
     async with running_app(settings) as app, client_of(app) as client:
         database: Database = app.state.database
@@ -207,7 +207,7 @@ async def test_missing_direct_url_is_explained(bounced_url: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_service_that_cannot_build_the_schema_ends_with_the_sentence_alone(
+async def test_service_that_cannot_build_the_schema_exits_with_one_line(
     tmp_path: Path, workers: str
 ) -> None:
     code, output = await run(
