@@ -30,13 +30,13 @@ async def create_item(client: AsyncClient, **values: Any) -> Json:
 async def transfer(
     client: AsyncClient, sender: Json, receiver: Json, amount: str | int
 ) -> Response:
-    """The answer to a transfer between two users."""
+    """The response to a transfer between two users."""
     body = {"from_user_id": sender["id"], "to_user_id": receiver["id"], "amount": amount}
     return await client.post(f"{API}/transfers", json=body)
 
 
 async def get(client: AsyncClient, path: str, **params: Any) -> Json:
-    """The answer to a GET that must succeed."""
+    """The response to a GET that must succeed."""
     response = await client.get(f"{API}{path}", params=params)
     assert response.status_code == 200, response.text
     body: Json = response.json()
@@ -56,14 +56,14 @@ async def walk(client: AsyncClient, path: str, limit: int = 1000) -> list[Json]:
 
 
 def created(response: Response) -> Json:
-    """The body of an answer that must be 201."""
+    """The body of a response that must be 201."""
     assert response.status_code == 201, response.text
     body: Json = response.json()
     return body
 
 
 def assert_problem(response: Response, status: int) -> Json:
-    """Check that an answer is a problem with this status, and give it."""
+    """Check that a response is a problem with this status, and return it."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     body: Json = response.json()

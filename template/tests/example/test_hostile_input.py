@@ -201,7 +201,7 @@ async def ids(client: AsyncClient) -> Json:
 
 
 def assert_handled(response: Response, what: object) -> None:
-    """Check that an answer is no 5xx, and a problem where it is an error."""
+    """Check that a response is no 5xx, and a problem if it is an error."""
     assert response.status_code < 500, what
     if response.status_code >= 400:
         assert response.headers["Content-Type"] == "application/problem+json", what
@@ -210,7 +210,7 @@ def assert_handled(response: Response, what: object) -> None:
 
 
 async def assert_lists_work(client: AsyncClient, ids: Json) -> None:
-    """Check that everything that is stored can be given to clients."""
+    """Check that everything that is stored can be returned to clients."""
     user = f"/users/{ids['user']}"
     for path in ("/users", "/items", f"{user}/items", f"{user}/favorites"):
         await walk(client, path)

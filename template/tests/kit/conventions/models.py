@@ -47,7 +47,7 @@ def constraints_have_names() -> Iterator[str]:
 
 
 def relationships_raise() -> Iterator[str]:
-    """A relationship that loads by itself needs SQL where no await can be, and fails there.
+    """A lazy-loading relationship runs SQL where no await is possible, and fails.
 
     Write lazy="raise" on it, and load it in the statement: .options(selectinload(User.items)).
     """

@@ -190,7 +190,7 @@ async def test_idle_service_leaves_the_database_alone(
     relay_and_app: tuple[FaultProxy, FastAPI],
 ) -> None:
     relay, _ = relay_and_app
-    await asyncio.sleep(1)  # What it asks when it starts has an answer by now.
+    await asyncio.sleep(1)  # Queries at start-up have ended by then.
     before = relay.bytes
     await asyncio.sleep(1.2)
 

@@ -1,6 +1,6 @@
 """A real MySQL or MariaDB for the tests, wherever they run: nothing is mocked, nothing skipped.
 
-`database_server()` takes the first of these that there is:
+`database_server()` uses the first of these that is available:
 
 1. the server in `TEST_DATABASE_URL`, if the database named there has "test" in its name. The tests
    leave that database alone and make others beside it, named `<its name>_<name>`, so two runs at
@@ -73,7 +73,7 @@ FAST_OPTIONS = ["--innodb-flush-log-at-trx-commit=0", "--loose-skip-innodb-doubl
 
 # `sh -c WATCHED directory command...` becomes the command and leaves behind a watcher, which reads
 # our end of the pipe. A line releases it. End of file means that the test run is gone, even by
-# SIGKILL: then the watcher kills the command and removes the directory, if it is given one.
+# SIGKILL: then the watcher kills the command and removes the directory, if it has one.
 WATCHED = """
 exec 3<&0 </dev/null
 ( (read -r line <&3 || { kill -KILL $$; sleep 1; rm -rf "$0"; }) & )
@@ -122,7 +122,7 @@ class DatabaseServer:
         source = database_name(url)
         copy = self.create_database(name)
         self._execute(f"USE `{source}`")
-        # References between tables may go round in circles.
+        # References between tables may be circular.
         statements = [f"USE `{database_name(copy)}`", "SET foreign_key_checks = 0"]
         for table, _ in self._execute("SHOW FULL TABLES WHERE Table_type = 'BASE TABLE'"):
             ((_, create),) = self._execute(f"SHOW CREATE TABLE `{table}`")
@@ -135,11 +135,11 @@ class DatabaseServer:
         return copy
 
     def drop_database(self, url: str) -> None:
-        """Drop a database that was created here, and disconnect whoever still uses it."""
+        """Drop a database that was created here, and disconnect its clients."""
         name = database_name(url)
         if url not in self._created:
             raise ValueError(f"{name!r} was not created here, so it is not dropped")
-        # One that runs a statement for somebody who is gone keeps its locks until it ends.
+        # A statement of a disconnected client holds its locks until it ends.
         users = "SELECT id FROM information_schema.processlist WHERE db = %s"
         for (user,) in self._execute(users, name):
             with suppress(pymysql.OperationalError):  # It may be gone by now.
@@ -186,9 +186,9 @@ class MySQLServer:
         """What each start of the program needs."""
         options = OPTIONS if self.kept else OPTIONS + FAST_OPTIONS
         options = [*options, f"--basedir={self.program.parents[1]}", f"--datadir={self.data}"]
-        # A server that starts clears its folder of the temporary tables of all others.
+        # A starting server deletes the temporary tables of all others in its folder.
         options += [f"--secure-file-priv={self.directory}", f"--tmpdir={self.directory}"]
-        # As root they run only when told to. (Nobody but us gets in, and nobody from elsewhere.)
+        # As root they need this option. (Only this user can connect, and only locally.)
         return [*options, "--user=root"] if os.geteuid() == 0 else options
 
     def initialize(self) -> None:
@@ -216,7 +216,7 @@ class MySQLServer:
             yield found[0]
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server and return when it responds."""
         for _ in range(5):
             arguments = [f"--port={self.port}", f"--init-file={self.directory}/init.sql"]
             self._process = self._start(*arguments, *self.start_options)
@@ -228,7 +228,7 @@ class MySQLServer:
             self.stop()
             if "Address already in use" not in self.log.read_text(errors="replace"):
                 break
-            self.port = free_port()  # Somebody took the port after we had found it free.
+            self.port = free_port()  # Another process took the port in the meantime.
         give_up("\n".join([f"{self.program} did not start:", *self._log_tail()]))
 
     def stop(self) -> None:
@@ -290,7 +290,7 @@ def database_server() -> Iterator[DatabaseServer]:
 @contextmanager
 def mysql_server(*options: str) -> Iterator[MySQLServer]:
     """Run a new server in a temporary directory."""
-    with tempfile.TemporaryDirectory(prefix="mysql-", dir=temporary_place()) as directory:
+    with tempfile.TemporaryDirectory(prefix="mysql-", dir=temporary_root()) as directory:
         mysql = MySQLServer(Path(directory), find_program())
         mysql.start_options += options
         mysql.initialize()
@@ -305,11 +305,11 @@ def mysql_server(*options: str) -> Iterator[MySQLServer]:
 def development_server(directory: Path) -> Iterator[tuple[str, Path]]:
     """Run a server that keeps its data in `directory`, or use the one that runs on them already.
 
-    It gives the SQLAlchemy URL of a database `app`, and the program that serves it.
+    It yields the SQLAlchemy URL of a database `app`, and the program that serves it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     mysql = MySQLServer(directory, find_program(), kept=True)
-    # Written last, so without it the making was interrupted.
+    # Written last: without it, the initialization was interrupted.
     made = directory / "port"
     if made.exists():
         mysql.port = int(made.read_text())
@@ -363,7 +363,7 @@ def give_up(message: str) -> NoReturn:
 
 
 def find_program() -> Path:
-    """Return the server program to run: the one asked for, installed, or unpacked in the cache."""
+    """Return the server program to run: the requested, installed or cached one."""
     if asked_for := os.environ.get("TEST_DATABASE_PROGRAM"):
         if can_run(Path(asked_for)):
             return Path(asked_for).absolute()
@@ -399,7 +399,7 @@ def unpacked_program() -> Iterator[Path]:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{cache.name}-", dir=cache.parent) as directory:
             if unpack(Path(directory)):
-                # Somebody else may have been faster.
+                # Another process may have been faster.
                 with suppress(OSError):
                     (Path(directory) / "root").rename(cache)
     if program.exists():
@@ -451,7 +451,7 @@ def is_mariadb(program: Path) -> bool:
     return b"MariaDB" in subprocess.run([program, "--version"], capture_output=True).stdout
 
 
-def temporary_place() -> str | None:
+def temporary_root() -> str | None:
     """Return the directory for temporary files, or None for the default one."""
     if sys.platform == "linux" and os.access("/dev/shm", os.W_OK):
         # A new server is 150 MB of files, which a slow disk makes ten times as slowly as memory.

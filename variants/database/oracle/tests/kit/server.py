@@ -1,6 +1,6 @@
 """No server: the tests of this service need none, and cannot have one.
 
-docs/database.md says how to get one, and what to write here for it.
+docs/database.md describes how to get one, and what to implement here.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def database_server() -> Iterator[DatabaseServer]:
 
 
 def give_up() -> NoReturn:
-    """Fail with the one sentence that tells why."""
+    """Fail with one line that says why."""
     pytest.fail(
         "This test needs an Oracle server, and tests/kit/server.py knows none. "
         "How to get one is in docs/database.md.",

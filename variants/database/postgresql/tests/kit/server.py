@@ -1,6 +1,6 @@
 """A real PostgreSQL for the tests, wherever they run: nothing is mocked and nothing is skipped.
 
-`database_server()` takes the first of these that there is:
+`database_server()` uses the first of these that is available:
 
 1. the server in `TEST_DATABASE_URL`, if the database named there has "test" in its name. The tests
    leave that database alone and make others beside it, named `<its name>_<name>`, so two runs at
@@ -64,7 +64,7 @@ full_page_writes = off
 
 # `sh -c WATCHED directory command...` becomes the command and leaves behind a watcher, which reads
 # our end of the pipe. A line releases it. End of file means that the test run is gone, even by
-# SIGKILL: then the watcher kills the command and removes the directory, if it is given one. It is a
+# SIGKILL: then the watcher kills the command and removes the directory, if it has one. It is a
 # grandchild, so that postgres, which now has the pid of the shell, does not see a child that it
 # never started.
 WATCHED = """
@@ -96,11 +96,11 @@ class DatabaseServer:
         return self._copy("template0", name)
 
     def clone_database(self, url: str, name: str) -> str:
-        """Copy a database that nobody is connected to; return the SQLAlchemy URL of the copy."""
+        """Copy a database without connections; return the SQLAlchemy URL of the copy."""
         return self._copy(database_name(url), name)
 
     def drop_database(self, url: str) -> None:
-        """Drop a database that was created here, and disconnect whoever still uses it."""
+        """Drop a database that was created here, and disconnect its clients."""
         if url not in self._created:
             raise ValueError(f"{database_name(url)!r} was not created here, so it is not dropped")
         execute(self._url, f'DROP DATABASE IF EXISTS "{database_name(url)}" WITH (FORCE)')
@@ -113,7 +113,7 @@ class DatabaseServer:
 
     def _copy(self, template: str, name: str) -> str:
         name = self._prefix + name
-        # PostgreSQL cuts a longer name to 63 bytes, and so may make one database out of two.
+        # PostgreSQL truncates names to 63 bytes, so that two could become equal.
         if not re.fullmatch(r"[\w-]{1,63}", name, re.ASCII):
             raise ValueError(f"{name!r} is not a name of 1 to 63 letters, digits, '_' and '-'")
         try:
@@ -170,7 +170,7 @@ class PostgresServer:
             configuration.write(SETTINGS if self.kept else SETTINGS + FAST_SETTINGS)
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server and return when it responds."""
         for _ in range(5):
             self._process = self._spawn("postgres", "-D", str(self.data), "-p", str(self.port))
             deadline = time.monotonic() + START_SECONDS
@@ -181,7 +181,7 @@ class PostgresServer:
             self.stop()
             if "could not create any TCP/IP sockets" not in self.log.read_text(errors="replace"):
                 break
-            self.port = free_port()  # Somebody took the port after we had found it free.
+            self.port = free_port()  # Another process took the port in the meantime.
         tail = self.log.read_text(errors="replace").splitlines()[-20:]
         give_up("\n".join(["PostgreSQL did not start. The end of its log:", *tail]))
 
@@ -232,7 +232,7 @@ def database_server() -> Iterator[DatabaseServer]:
 def postgres_server() -> Iterator[PostgresServer]:
     """Run a new server in a temporary directory."""
     with (
-        tempfile.TemporaryDirectory(prefix="postgres-", dir=temporary_place()) as directory,
+        tempfile.TemporaryDirectory(prefix="postgres-", dir=temporary_root()) as directory,
         without_libpq_variables(),
     ):
         postgres = PostgresServer(Path(directory), find_binaries(Path(directory)))
@@ -257,7 +257,7 @@ def without_libpq_variables() -> Iterator[None]:
 def development_server(directory: Path) -> Iterator[tuple[str, Path]]:
     """Run a server that keeps its data in `directory`, or use the one that runs on them already.
 
-    It gives the SQLAlchemy URL of a database `app`, and the program that serves it.
+    It yields the SQLAlchemy URL of a database `app`, and the program that serves it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if user := server_user():
@@ -270,7 +270,7 @@ def development_server(directory: Path) -> Iterator[tuple[str, Path]]:
     with without_libpq_variables():
         postgres = PostgresServer(directory, find_binaries(directory), kept=True)
         program = postgres.binaries / "postgres"
-        # Written last, so without it the making was interrupted.
+        # Written last: without it, the initialization was interrupted.
         made = directory / "port"
         if made.exists():
             postgres.port = int(made.read_text())
@@ -330,7 +330,7 @@ def find_binaries(directory: Path) -> Path:
         if can_run(binaries):
             return binaries
     if packaged and server_user():
-        # The virtual environment is where only root can look, like below /root. The programs find
+        # Only root can read the virtual environment, below /root for example. The programs find
         # their libraries by relative path, inside the package and in the directory beside it.
         package = packaged[0].parents[1]
         for source in [package, package.with_name(f"{package.name}.libs")]:
@@ -393,14 +393,14 @@ def can_enter(directory: Path) -> bool:
     return not subprocess.run(["test", "-w", str(directory)], **server_user()).returncode
 
 
-def temporary_place() -> str | None:
+def temporary_root() -> str | None:
     """Return the directory for temporary files, or None for the default one."""
     if sys.platform == "linux" and os.access("/dev/shm", os.W_OK):
         # A new database is 300 new files, which a slow disk makes ten times as slowly as memory.
         memory = os.statvfs("/dev/shm")
         if memory.f_bavail * memory.f_frsize > 2**30 and not memory.f_flag & os.ST_NOEXEC:
             return "/dev/shm"
-    return "/tmp" if server_user() else None  # The default may be a place that only root can read.
+    return "/tmp" if server_user() else None  # Only root may be able to read the default.
 
 
 def free_port() -> int:

@@ -1,7 +1,7 @@
 """SQLite databases for the tests: each is a file in a temporary directory.
 
-The interface is the one that every database driver's tests have, so that fixtures need not ask
-which driver it is.
+The interface is the one that every database driver's tests have, so that fixtures do not
+depend on the driver.
 """
 
 import sqlite3
@@ -28,13 +28,13 @@ class DatabaseServer:
     def clone_database(self, url: str, name: str) -> str:
         """Copy a database and return the SQLAlchemy URL of the copy."""
         copy = self.create_database(name)
-        # Not a copy of the file: what was committed last may still be in the -wal file beside it.
+        # Not a copy of the file: the last commits may still be in the -wal file.
         with closing(sqlite3.connect(url.removeprefix(URL_PREFIX))) as connection:
             connection.execute("VACUUM INTO ?", [copy.removeprefix(URL_PREFIX)])
         return copy
 
     def drop_database(self, url: str) -> None:
-        """Remove a database, which nobody may be connected to."""
+        """Delete a database, which must have no connections."""
         path = url.removeprefix(URL_PREFIX)
         for suffix in ("", "-wal", "-shm"):
             Path(path + suffix).unlink(missing_ok=True)
@@ -42,6 +42,6 @@ class DatabaseServer:
 
 @contextmanager
 def database_server() -> Iterator[DatabaseServer]:
-    """Provide a place for the databases of a test run, which is removed at its end."""
+    """Provide a folder for the databases of a test run, which is deleted at its end."""
     with tempfile.TemporaryDirectory(prefix="sqlite-") as directory:
         yield DatabaseServer(Path(directory))

@@ -1,4 +1,4 @@
-"""A real replica of a real MySQL or MariaDB, and what can befall it.
+"""A real replica of a real MySQL or MariaDB, with fault injection.
 
 Both servers are started here even when `TEST_DATABASE_URL` names another one, which no test may
 stop.
@@ -16,18 +16,18 @@ from tests.kit.server import MySQLServer, connect, is_mariadb, mysql_server
 
 PRIMARY_ID = 1
 
-# Whether the server that runs it is a standby.
+# Whether the server is a standby.
 ON_STANDBY = text(f"SELECT @@server_id <> {PRIMARY_ID}")
 
-# The GTIDs of a replica and of its primary, and whether the replica has all that the primary had.
+# GTIDs of a replica and of its primary, and whether the replica has replayed all.
 GTIDS_OF_BOTH = [
-    # MariaDB: domain-server-number. A number goes on when another server becomes the primary.
+    # MariaDB: domain-server-number. Numbering continues after a failover.
     ("0-1-9", "0-1-10", False),
     ("0-1-10", "0-1-10", True),
     ("0-2-11", "0-1-10", True),
     ("0-1-10", "0-1-10,5-1-2", False),
     ("0-1-10,5-1-2", "5-1-2", True),
-    # MySQL: server:numbers, with gaps where transactions are made at the same time, and with tags.
+    # MySQL: server:numbers, with gaps for concurrent transactions, and with tags.
     ("a:1-9", "a:1-10", False),
     ("a:1-10", "a:1-10", True),
     ("a:1-8:10-12", "a:1-10", False),
@@ -45,7 +45,7 @@ POSITIONS = [
     for replica, primary, has_all in GTIDS_OF_BOTH
 ]
 
-# MySQL has GTIDs only when told to, and MariaDB always.
+# MySQL has GTIDs only with these options, and MariaDB always.
 GTIDS = ("--loose-gtid-mode=ON", "--loose-enforce-gtid-consistency=ON")
 
 
@@ -65,7 +65,7 @@ class Standby(MySQLServer):
         self._is_mariadb = is_mariadb(primary.program)
 
     def follow(self) -> None:
-        """Do all that the primary has ever done, and whatever it does."""
+        """Replicate the primary from its first transaction on."""
         self._set_source(
             HOST="'127.0.0.1'",
             PORT=self._primary.port,
@@ -76,33 +76,33 @@ class Standby(MySQLServer):
         )
 
     def stop(self) -> None:
-        """Stop it in good order, without waiting for its clients."""
+        """Shut it down without waiting for its clients."""
         self.thaw()
         super().stop()
 
     def kill(self) -> None:
-        """Kill it, as a machine that loses its power."""
+        """Kill it, which simulates a power failure."""
         assert self._process is not None
         self._process.kill()
         self._process.communicate(b"\n")
         self._process = None
 
     def freeze(self) -> None:
-        """Have it do nothing: connections stay open, and nobody answers."""
+        """Stop its process: connections stay open, but it does not respond."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, if it is frozen."""
+        """Resume it, if it is frozen."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def promote(self) -> None:
-        """Make it a primary of its own."""
+        """Promote it to a primary."""
         self._execute("STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL read_only = 0")
 
     def pause(self) -> None:
-        """Let what happens on the primary arrive, but not be seen."""
+        """Receive changes of the primary without replaying them."""
         self._execute("STOP REPLICA SQL_THREAD")
 
     def resume(self) -> None:
@@ -110,24 +110,24 @@ class Standby(MySQLServer):
         self._execute("START REPLICA SQL_THREAD")
 
     def delay(self, seconds: int) -> None:
-        """Let what happens on the primary be seen so much later."""
+        """Delay the replay of changes."""
         self._set_source(DELAY=seconds)
 
     def heal(self) -> None:
-        """Undo all that was done to it but a promotion; return when it answers."""
+        """Undo all faults except a promotion; return when it responds."""
         self.thaw()
         if self._process is None:
             self.start()
         self.delay(0)
 
     def _set_source(self, **options: object) -> None:
-        # What it is called has changed on MySQL, but not on MariaDB.
+        # The name has changed in MySQL, but not in MariaDB.
         change, prefix = "REPLICATION SOURCE", "SOURCE"
         if self._is_mariadb:
             change = prefix = "MASTER"
         assignments = [f"{prefix}_{name} = {value}" for name, value in options.items()]
         if "PASSWORD" in options and not self._is_mariadb:
-            # The first time, the password goes to the primary encrypted by its key.
+            # The first login sends the password encrypted with the key of the primary.
             assignments.append("GET_SOURCE_PUBLIC_KEY = 1")
         self._execute(
             "STOP REPLICA", f"CHANGE {change} TO {', '.join(assignments)}", "START REPLICA"

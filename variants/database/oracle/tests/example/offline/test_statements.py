@@ -1,4 +1,4 @@
-"""What each request would send to Oracle: the answers need a server, the statements do not."""
+"""The statements that each request would send to Oracle."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -148,7 +148,7 @@ async def test_rows_are_read_as_they_were_stored(recorded_client: AsyncClient) -
 
     assert item["price"] == "19.99"
     assert item["description"] == "of brass"
-    # The driver gives times without an offset; the session is in UTC.
+    # The driver returns times without an offset; the session is in UTC.
     assert item["created_at"] == "2026-01-02T03:04:05.678901Z"
 
 

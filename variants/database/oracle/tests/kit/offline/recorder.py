@@ -1,7 +1,7 @@
-"""In place of a server: it takes every statement that the driver is given, and records it.
+"""A fake driver that records every statement instead of sending it.
 
-What it shows is what would be sent, with the options and in the order that it would be sent, and
-not what a server would make of it. A SELECT finds no rows unless `rows` has some for it.
+It shows what would be sent, with options and in order, but not how a server would respond. A SELECT
+returns no rows unless `rows` has some for it.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ Row = Sequence[Any]
 
 
 class Recorder:
-    """All connections to a server that is not there, and what was sent to it."""
+    """All connections to the fake server, and what was sent to it."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
-        """Every statement, its white space made single spaces; and COMMIT and ROLLBACK."""
+        """Every statement, with normalized white space; and COMMIT and ROLLBACK."""
         self.parameters: list[Any] = []
-        """What went with each of them."""
+        """The parameters of each."""
         self.types: dict[str, Any] = {}
-        """The driver's type of each parameter that was given one."""
+        """The driver's type of each parameter that has one."""
         self.rows: list[tuple[str, Row]] = []
-        """Rows to find: the beginning of a statement, and a row."""
+        """Rows to return: the beginning of a statement, and a row."""
         self.given = 0
-        """What statements give: an id, or the outcome of a request for a lock."""
+        """Values of out parameters: an id, or the result of a lock request."""
         self.connections: list[RecordedConnection] = []
         self.options: dict[str, Any] = {}
         """The options of the last connection."""
         self.fail: Callable[[str], None] = lambda statement: None
-        """Called with each statement; what it raises, the driver raises."""
+        """Called with each statement; the driver raises its exceptions."""
 
     async def connect(self, **options: Any) -> RecordedConnection:
-        """Stand in for `oracledb.connect_async`, and refuse the options that it refuses."""
+        """Replaces `oracledb.connect_async`, and rejects the same options."""
         dsn = options.pop("dsn")
         oracledb.ConnectParams(**options).parse_connect_string(dsn)
         self.options = options
@@ -52,7 +52,7 @@ class Recorder:
         return statement
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Reset the recorder."""
         self.sent.clear()
         self.parameters.clear()
 
@@ -97,7 +97,7 @@ class RecordedConnection:
 
 
 class RecordedVariable:
-    """A place for what a statement gives: an id, or that a lock was taken."""
+    """An out parameter: an id, or the result of a lock request."""
 
     def __init__(self, value: Any) -> None:
         self.values = [[value]]
@@ -161,7 +161,7 @@ class RecordedCursor:
 
 
 def columns(statement: str) -> int:
-    """How many columns a SELECT has."""
+    """The number of columns of a SELECT."""
     listed = re.split(r"\bFROM\b", statement, maxsplit=1)[0]
     while re.search(r"\([^()]*\)", listed):
         listed = re.sub(r"\([^()]*\)", "", listed)

@@ -1,4 +1,4 @@
-"""What SQLAlchemy makes of the tables and statements: the SQL that Oracle would be given."""
+"""The SQL that SQLAlchemy compiles tables and statements to for Oracle."""
 
 import importlib
 import pkgutil
@@ -21,7 +21,7 @@ COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c
 
 
 def statements() -> Iterator[tuple[str, ClauseElement]]:
-    """Every statement that a module of the service makes when it is imported."""
+    """Every statement at the module level of the service."""
     for module in pkgutil.walk_packages(app.__path__, "app."):
         if not module.name.endswith("__main__"):
             for name, value in vars(importlib.import_module(module.name)).items():
@@ -33,12 +33,12 @@ STATEMENTS = dict(statements())
 
 
 def sql(element: ClauseElement | DDLElement) -> str:
-    """The SQL of a statement, its white space made single spaces."""
+    """The SQL of a statement, with normalized white space."""
     return " ".join(str(element.compile(dialect=DIALECT)).split())
 
 
 def wanted(column: Column[object]) -> str:
-    """How Oracle must be told to store a column."""
+    """The column type that Oracle needs."""
     match column.type:
         case UTCDateTime():
             return "TIMESTAMP WITH TIME ZONE"
@@ -65,7 +65,7 @@ def test_column_is_stored_without_loss(column: Column[object]) -> None:
 
 @pytest.mark.parametrize("column", COLUMNS, ids=str)
 def test_text_fits_its_column(column: Column[object]) -> None:
-    # VARCHAR2 ends at 4,000 bytes, whatever length it was given: longer text needs `Text`.
+    # VARCHAR2 is limited to 4,000 bytes: longer text needs `Text`.
     if isinstance(column.type, String) and not isinstance(column.type, Text):
         assert column.type.length is not None
         assert column.type.length <= 4000
@@ -91,9 +91,9 @@ def test_names_need_no_quotes_and_are_short_enough() -> None:
 def test_statement_compiles(name: str) -> None:
     compiled = sql(STATEMENTS[name])
 
-    # What other databases say in these words, Oracle says in others.
+    # Syntax of other databases.
     assert not re.search(r"\bLIMIT\b|\bOFFSET\b|\bILIKE\b|\bON CONFLICT\b|\bTRUE\b", compiled)
-    # Rows are locked, or a number of them is taken, but not both.
+    # FOR UPDATE and FETCH FIRST cannot be combined.
     assert not ("FOR UPDATE" in compiled and "FETCH FIRST" in compiled)
 
 

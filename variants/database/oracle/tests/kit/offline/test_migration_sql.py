@@ -1,4 +1,4 @@
-"""Migrations: the SQL that they would run, and what is said when there is no database."""
+"""Migrations: their SQL, and the message without a database."""
 
 import re
 from pathlib import Path

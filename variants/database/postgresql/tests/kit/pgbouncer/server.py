@@ -1,7 +1,7 @@
-"""A real PgBouncer in transaction mode, before the server of the tests.
+"""A real PgBouncer in transaction mode, in front of the server of the tests.
 
-It is the one on this machine. Where there is none, Debian and its kin provide it to everybody: the
-package is unpacked into a cache, not installed.
+It is the one installed on this machine. Otherwise, on Debian and its derivatives, the package is
+unpacked into a cache, without installation.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.kit.server import (
     free_port,
     give_up,
     server_user,
-    temporary_place,
+    temporary_root,
 )
 
 INSTALLED = ("/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer")
@@ -43,7 +43,7 @@ auth_type = scram-sha-256
 auth_file = {directory}/logins
 """
 
-# The first version that keeps track of prepared statements.
+# The first version that supports prepared statements.
 TRACKS_STATEMENTS = (1, 21)
 
 
@@ -56,7 +56,7 @@ def pgbouncer(url: str, connections: int, prepared: int = 0) -> Iterator[str]:
     """
     server = urlsplit(url)
     user, password = (unquote(part or "") for part in (server.username, server.password))
-    with tempfile.TemporaryDirectory(prefix="pgbouncer-", dir=temporary_place()) as name:
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-", dir=temporary_root()) as name:
         directory = Path(name)
         program, libraries = find_program(directory)
         port = free_port()
@@ -103,12 +103,12 @@ def version_of(program: Path, libraries: dict[str, str]) -> tuple[int, ...]:
 
 
 def quoted(text: str) -> str:
-    """The text as PgBouncer's list of users has it."""
+    """Quote a text for PgBouncer's userlist.txt."""
     return text.replace('"', '""')
 
 
 def wait_for(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until a PgBouncer answers."""
+    """Wait until a PgBouncer responds."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):

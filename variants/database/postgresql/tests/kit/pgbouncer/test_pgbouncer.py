@@ -1,4 +1,4 @@
-"""Through PgBouncer in transaction mode, where each transaction may meet another server process."""
+"""PgBouncer in transaction mode, where each transaction may run in another server process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,8 +30,8 @@ CLIENTS = 10
 WORKERS = 3
 ROUNDS = 20
 
-# What the workers serve. A statement with the plan of another one would give other columns, or the
-# values of another request.
+# The application of the workers. A statement with the plan of another one would return other
+# columns, or the values of another request.
 WORKER = """
 from sqlalchemy import text
 
@@ -92,7 +92,7 @@ async def test_many_clients_of_several_workers_get_their_own_results(
         DATABASE_URL=bounced_url,
         DATABASE_DIRECT_URL=probe_url,
         DATABASE_PGBOUNCER="true",
-        # On a busy machine one may have to wait for a connection.
+        # On a busy machine, one may wait for a connection.
         DATABASE_POOL_TIMEOUT="30",
         DATABASE_RETRY_TIMEOUT="30",
         REQUEST_TIMEOUT="60",

@@ -1,4 +1,4 @@
-"""A real standby of a real PostgreSQL, and what can befall it.
+"""A real standby of a real PostgreSQL, with fault injection.
 
 Both servers are started here even when `TEST_DATABASE_URL` names another one, which no test may
 stop.
@@ -19,10 +19,10 @@ from tests.kit.server import PostgresServer, execute, give_up, postgres_server, 
 
 __all__ = ["ON_STANDBY", "POSITIONS", "Standby", "primary_server", "standby_of"]
 
-# Whether the server that runs it is a standby.
+# Whether the server is a standby.
 ON_STANDBY = text("SELECT pg_is_in_recovery()")
 
-# Of a replica and of its primary, and whether the replica has all that the primary had.
+# Positions of a replica and of its primary, and whether the replica has replayed all.
 POSITIONS = [
     (Position(True, 9), Position(False, 10), False),
     (Position(True, 10), Position(False, 10), True),
@@ -55,21 +55,21 @@ class Standby(PostgresServer):
             give_up(f"pg_basebackup failed:\n{self.log.read_text(errors='replace')}")
 
     def stop(self) -> None:
-        """Stop it in good order, without waiting for its clients."""
+        """Shut it down without waiting for its clients."""
         self.thaw()
         super().stop()
 
     def kill(self) -> None:
-        """Kill it, as a machine that loses its power."""
+        """Kill it, which simulates a power failure."""
         assert self._process is not None
         self._process.kill()
         self._process.communicate(b"\n")
         self._process = None
 
     def freeze(self) -> None:
-        """Have all its processes do nothing: connections stay open, and nobody answers."""
+        """Stop all its processes: connections stay open, but it does not respond."""
         assert self._process is not None
-        # The first one last could go on to start others.
+        # The postmaster first, because it could start others.
         self._frozen = [self._process.pid]
         os.kill(self._process.pid, signal.SIGSTOP)
         self._frozen += children_of(self._process.pid)
@@ -77,18 +77,18 @@ class Standby(PostgresServer):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, if it is frozen."""
+        """Resume it, if it is frozen."""
         for pid in reversed(self._frozen):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         self._frozen = []
 
     def promote(self) -> None:
-        """Make it a primary of its own."""
+        """Promote it to a primary."""
         execute(self.url(), "SELECT pg_promote()")
 
     def pause(self) -> None:
-        """Let what happens on the primary arrive, but not be seen."""
+        """Receive changes of the primary without replaying them."""
         execute(self.url(), "SELECT pg_wal_replay_pause()")
 
     def resume(self) -> None:
@@ -96,12 +96,12 @@ class Standby(PostgresServer):
         execute(self.url(), "SELECT pg_wal_replay_resume()")
 
     def delay(self, seconds: float) -> None:
-        """Let what happens on the primary be seen so much later."""
+        """Delay the replay of changes."""
         delay = f"ALTER SYSTEM SET recovery_min_apply_delay = '{round(seconds * 1000)}ms'"
         execute(self.url(), delay, "SELECT pg_reload_conf()")
 
     def heal(self) -> None:
-        """Undo all that was done to it but a promotion; return when it answers."""
+        """Undo all faults except a promotion; return when it responds."""
         self.thaw()
         if self._process is None:
             self.start()
