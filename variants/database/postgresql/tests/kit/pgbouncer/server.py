@@ -49,10 +49,10 @@ TRACKS_STATEMENTS = (1, 21)
 
 @contextmanager
 def pgbouncer(url: str, connections: int, prepared: int = 0) -> Iterator[str]:
-    """Run a PgBouncer with so many connections to each database of a server, which remembers so
-    many prepared statements of each client if it is new enough to remember any.
+    """Run a PgBouncer with `connections` server connections for each database, and with support of
+    `prepared` prepared statements for each client, if its version has that.
 
-    Gives the SQLAlchemy URL of the same database through it.
+    Yields the SQLAlchemy URL of the same database through it.
     """
     server = urlsplit(url)
     user, password = (unquote(part or "") for part in (server.username, server.password))
