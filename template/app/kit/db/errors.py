@@ -33,7 +33,7 @@ def classify(error: BaseException) -> ErrorKind | None:
     if isinstance(error, BaseExceptionGroup):
         kinds = [classify(each) for each in error.exceptions]
         return None if None in kinds else kinds[0]
-    from_database = False
+    from_database = disconnected = False
     for cause in exception_chain(error):
         if isinstance(cause, PoolTimeoutError):
             return ErrorKind.RESOURCE_EXHAUSTED
@@ -42,13 +42,14 @@ def classify(error: BaseException) -> ErrorKind | None:
         if isinstance(cause, StaleDataError):
             return ErrorKind.STALE if _is_versioned(cause) else ErrorKind.VANISHED
         from_database = from_database or isinstance(cause, SQLAlchemyError)
+        disconnected |= isinstance(cause, DBAPIError) and cause.connection_invalidated
         if isinstance(cause, NOT_DRIVER_SPECIFIC) and not from_database:
             continue
         if (kind := classify_driver_error(cause)) is not None:
             return kind
         if isinstance(cause, TimeoutError):
             return ErrorKind.TIMEOUT
-    return ErrorKind.DISCONNECTED if _is_disconnect(error) else None
+    return ErrorKind.DISCONNECTED if disconnected else None
 
 
 def conflicting_columns(error: BaseException) -> list[str]:
@@ -74,11 +75,4 @@ def _is_versioned(error: StaleDataError) -> bool:
         mapper.version_id_col is not None
         for mapper in Base.registry.mappers
         if isinstance(mapper.local_table, Table) and mapper.local_table.name == match[1]
-    )
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    return any(
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-        for cause in exception_chain(error)
     )

@@ -273,9 +273,6 @@ class ReadHandle:
         if self._session is None:
             return
         session, self._session = self._session.sync_session, None
-        if not session.in_transaction():
-            session.close()
-            return
         try:
             await _close(session)
         finally:

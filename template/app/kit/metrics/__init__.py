@@ -1,5 +1,5 @@
 """Metrics for Prometheus."""
 
-from app.kit.metrics.prometheus import install, update_gauges
+from app.kit.metrics.prometheus import install
 
-__all__ = ["install", "update_gauges"]
+__all__ = ["install"]
