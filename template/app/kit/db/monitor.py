@@ -13,7 +13,7 @@ from collections.abc import Callable
 from app.kit.db import schema
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import classify
-from app.kit.db.health_probe import HealthProbe
+from app.kit.db.health_probe import CLOSE_TIMEOUT, HealthProbe
 from app.kit.settings import KitSettings
 
 INTERVAL = 0.5
@@ -64,6 +64,8 @@ class PrimaryMonitor:
         """Close the connection."""
         if self._check is not None:
             self._check.cancel()
+            # A connection that was being opened is closed when the check has ended.
+            await asyncio.wait([self._check], timeout=CLOSE_TIMEOUT)
         await self._probe.close()
 
     async def _check_once(self) -> dict[str, str]:

@@ -193,6 +193,8 @@ async def _connect(*args: Any, **arguments: Any) -> Any:
         return await asyncio.shield(connecting)
     except asyncio.CancelledError:
         connecting.add_done_callback(_discard)
+        # Until then it counts among the connections of the server.
+        await asyncio.wait([connecting])
         raise
 
 
