@@ -90,7 +90,7 @@ def fail_once(recorder: Recorder, beginning: str, error: Exception) -> None:
 
 
 def sent_by_session(recorder: Recorder) -> list[str]:
-    """What was sent, without the pool's own messages: its ping, and its rollback of what it gets."""
+    """What was sent, without what the pool sends: its ping, and its rollback of what it gets."""
     return [s for s in recorder.sent if s not in ("SELECT 1 FROM DUAL", "ROLLBACK")]
 
 
