@@ -176,6 +176,29 @@ async def test_connections_closed_by_the_server_are_replaced(probe_url: str, pin
     await database.close()
 
 
+async def test_reads_send_one_message_for_each_statement(
+    probe_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(make_settings(probe_url, database_pool_pre_ping=False))
+    async with database.reader.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    sent: list[bytes] = []
+    send = driver._write_bytes
+
+    def record(data: bytes) -> None:
+        sent.append(data)
+        send(data)
+
+    monkeypatch.setattr(driver, "_write_bytes", record)
+
+    async with database.read() as session:
+        await session.scalars(select(Probe))
+        await session.get(Probe, 1)
+
+    assert [b"FROM probes" in data for data in sent] == [True, True]
+    await database.close()
+
+
 async def test_connection_cut_off_in_the_middle_of_an_answer_is_lost(migrated_url: str) -> None:
     engine = create_engine(make_settings(migrated_url), "read")
     async with engine.connect() as connection:
@@ -264,7 +287,15 @@ async def test_times_keep_their_microseconds_and_answers_their_bytes(
     async with live_probe_database.write() as session:
         for key, time in {"utc": moment, "elsewhere": moment.astimezone(EAST)}.items():
             session.add(
-                IdempotencyRecord(key=key, fingerprint="", status=201, body=body, created_at=time)
+                IdempotencyRecord(
+                    key=key,
+                    fingerprint="",
+                    principal="",
+                    status=201,
+                    headers="{}",
+                    body=body,
+                    created_at=time,
+                )
             )
 
     async with live_probe_database.read() as session:
