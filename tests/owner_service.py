@@ -2,14 +2,15 @@
 
 A folder below `tests/owner` is a topic: its files lie there as they do in a project, and
 `additions.toml` says what it adds to files that the service already has. What is done with them is
-what README.md of a service tells to do for a feature. Files that end in `_pending.py.txt` are tests
-of what does not work yet; nobody runs them.
+what README.md of a service tells to do for a feature. Its authentication is the one that the
+documentation prints.
 """
 
 import shutil
 import tomllib
 from pathlib import Path
 
+import documentation
 from questionnaire import ROOT
 from services import run_uv
 
@@ -37,6 +38,7 @@ def move_in(project: Path) -> None:
             dependencies += wanted.get("dependencies", [])
             for addition in wanted.get("additions", []):
                 _add(project, **addition)
+    _write_authentication(project)
     run_uv(project, "add", "--quiet", "--no-sync", *dependencies)
     run_uv(project, "sync", "--quiet")
     # Sorts the imports that were added anywhere.
@@ -55,12 +57,21 @@ def add_migration(project: Path, database_url: str) -> None:
 
 
 def own_tests() -> list[str]:
-    """The owner's tests, to be named to pytest."""
-    return sorted(
-        str(path.relative_to(OWNER / topic))
-        for topic in TOPICS
-        for path in (OWNER / topic).glob("tests/*")
-    )
+    """The owner's tests, and the template's tests of the owner's code, to be named to pytest."""
+    own = [path.relative_to(OWNER / t) for t in TOPICS for path in (OWNER / t).glob("tests/*")]
+    return sorted([*map(str, own), "tests/test_conventions.py"])
+
+
+def _write_authentication(project: Path) -> None:
+    """Write the file that a service's documentation has for it."""
+    text = documentation.section(project / "docs/extending.md", "Authentication")
+    [code] = [
+        code
+        for block in documentation.blocks("python", text)
+        for name, _, code in [block.partition("\n")]
+        if name == "# app/auth.py"
+    ]
+    (project / "app/auth.py").write_text(code, encoding="utf-8")
 
 
 def _register(project: Path, package: Path) -> None:

@@ -172,7 +172,7 @@ def test_feature_of_the_readme_is_a_working_endpoint(
     assert found == note
     own = " ".join(
         name
-        for name in ("tests/notes", "tests/kit/test_migrations.py", "tests/example/test_openapi.py")
+        for name in ("tests/notes", "tests/test_conventions.py", "tests/example/test_openapi.py")
         if (project / name).exists()
     )
     checks = "uv run ruff check --fix && uv run ruff format && uv run mypy . && uv run pytest"

@@ -176,6 +176,29 @@ async def test_connections_closed_by_the_server_are_replaced(probe_url: str, pin
     await database.close()
 
 
+async def test_reads_send_one_message_for_each_statement(
+    probe_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(make_settings(probe_url, database_pool_pre_ping=False))
+    async with database.reader.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    sent: list[bytes] = []
+    send = driver._write_bytes
+
+    def record(data: bytes) -> None:
+        sent.append(data)
+        send(data)
+
+    monkeypatch.setattr(driver, "_write_bytes", record)
+
+    async with database.read() as session:
+        await session.scalars(select(Probe))
+        await session.get(Probe, 1)
+
+    assert [b"FROM probes" in data for data in sent] == [True, True]
+    await database.close()
+
+
 async def test_connection_aborted_within_a_response_is_lost(migrated_url: str) -> None:
     engine = create_engine(make_settings(migrated_url), "read")
     async with engine.connect() as connection:

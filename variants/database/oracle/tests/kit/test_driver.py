@@ -22,7 +22,7 @@ from app.kit.db.error_codes import classify_driver_error, violated_columns
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.pool import Role
 from app.kit.settings import SettingsError, parse_database_url
-from app.kit.web.transaction import ReadSession, WriteSession
+from app.kit.web.transaction import ReadSession, WriteSession, transaction
 from tests.kit.application import make_settings, running_app
 from tests.kit.clients import client_of
 from tests.kit.offline.recorder import Recorder
@@ -89,15 +89,51 @@ def fail_once(recorder: Recorder, beginning: str, error: Exception) -> None:
     recorder.fail = fail
 
 
-async def test_reads_are_one_snapshot_and_cannot_write(
+def sent_by_session(recorder: Recorder) -> list[str]:
+    """What was sent, without what the pool sends: its ping, and its rollback of what it gets."""
+    return [s for s in recorder.sent if s not in ("SELECT 1 FROM DUAL", "ROLLBACK")]
+
+
+async def test_each_read_is_a_transaction_that_cannot_write(
     recorder: Recorder, recorded_client: AsyncClient
 ) -> None:
     assert (await recorded_client.get("/probes")).status_code == 200
 
-    first, second = [s for s in recorder.sent if s not in ("SELECT 1 FROM DUAL", "ROLLBACK")]
-    assert first == "SET TRANSACTION READ ONLY"
-    assert second.endswith("FROM probes ORDER BY probes.id FETCH FIRST :page_limit ROWS ONLY")
-    assert "COMMIT" not in recorder.sent
+    begin, read, end = sent_by_session(recorder)
+    assert begin == "SET TRANSACTION READ ONLY"
+    assert read.endswith("FROM probes ORDER BY probes.id FETCH FIRST :page_limit ROWS ONLY")
+    assert end == "COMMIT"
+
+
+async def test_all_reads_are_one_snapshot_where_that_is_declared(
+    recorder: Recorder, recorded_app: FastAPI, recorded_client: AsyncClient
+) -> None:
+    @add_route(recorded_app, "GET")
+    @transaction(isolation="REPEATABLE READ")
+    async def snapshot(session: ReadSession) -> None:
+        await session.scalars(select(Probe))
+        await session.scalars(select(Probe))
+
+    assert (await recorded_client.get("/snapshot")).status_code == 200
+
+    begin, first, second = sent_by_session(recorder)
+    assert begin == "SET TRANSACTION READ ONLY"
+    assert first == second
+
+
+async def test_stricter_level_of_a_writer_is_set_before_its_first_statement(
+    recorder: Recorder, recorded_app: FastAPI, recorded_client: AsyncClient
+) -> None:
+    @add_route(recorded_app)
+    @transaction(isolation="REPEATABLE READ")
+    async def strict(session: WriteSession) -> None:
+        await session.scalars(select(Probe))
+
+    assert (await recorded_client.post("/strict")).status_code == 200
+    strict_level = recorder.sent.index("ALTER SESSION SET ISOLATION_LEVEL=SERIALIZABLE")
+    usual_level = recorder.sent.index("ALTER SESSION SET ISOLATION_LEVEL=READ COMMITTED")
+    read = next(i for i, s in enumerate(recorder.sent) if "FROM probes" in s)
+    assert strict_level < read < recorder.sent.index("COMMIT") < usual_level
 
 
 async def test_write_is_committed_with_the_id_that_was_generated(
@@ -356,7 +392,7 @@ def test_pool_settings_bound_both_engines_together(size: int, overflow: int) -> 
     pools = [cast(QueuePool, engine.pool) for engine in (database.writer, database.reader)]
 
     # Each needs one connection at least.
-    assert sum(pool.size() for pool in pools) == max(2, size) + overflow
-    assert [pool._max_overflow for pool in pools] == [0, 0]
+    assert sum(pool.size() for pool in pools) == max(2, size)
+    assert sum(pool._max_overflow for pool in pools) == overflow
     for pool in pools:
         assert (pool.timeout(), pool._recycle, pool._pre_ping) == (2.5, 77, True)

@@ -122,6 +122,8 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
 
 def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
     """The execution options of a connection whose transaction has an isolation level."""
+    if role == "read":
+        return {}  # SET TRANSACTION READ ONLY makes it a snapshot, whatever the level.
     # Oracle's SERIALIZABLE is a snapshot, which is what REPEATABLE READ asks for.
     level = "READ COMMITTED" if isolation == "READ COMMITTED" else "SERIALIZABLE"
     return {"isolation_level": level}

@@ -159,7 +159,7 @@ async def test_invalid_page_is_422_before_the_database_is_used(
 
 async def test_unknown_path_and_wrong_method_are_problems(lonely_client: AsyncClient) -> None:
     problem_of(await lonely_client.get("/nothing"), 404)
-    assert (await lonely_client.delete("/health/live")).headers["Allow"] == "GET"
+    assert (await lonely_client.delete("/health/live")).headers["Allow"] == "GET, HEAD"
     problem_of(await lonely_client.delete("/health/live"), 405)
 
 
