@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from projects import answers_of
+from projects import answers_of, commit_all
 from questionnaire import ASKED
 
 COPY = ["-m", "copier", "copy", "--vcs-ref=HEAD"]
@@ -52,7 +52,8 @@ def test_enter_all_the_way_gives_a_service_on_sqlite(
         f'cd "{destination}"',
         "uv sync",
         "uv run pytest",
-        'git init -b main && git add -A && git commit -m "Start from the template"',
+        "git init -b main",
+        'git add -A && git commit -m "Start from the template"',
         "uv run fastapi dev",
     ]
 
@@ -84,6 +85,16 @@ def test_interrupted_questionnaire_leaves_nothing_behind(
     terminal.expect(pexpect.EOF)
     assert terminal.wait() == 1
     assert not destination.exists()
+
+
+def test_service_in_a_repository_becomes_no_repository_of_its_own(
+    template: Path, tmp_path: Path
+) -> None:
+    commit_all(tmp_path)
+    command = [sys.executable, *COPY, "--defaults", str(template), "services/stock"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "git add -A && git commit" in result.stderr
+    assert "git init" not in result.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--defaults"]])
