@@ -1,5 +1,6 @@
 """The base of all models, and column types that behave the same on every database."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -71,6 +72,12 @@ NAIVE_DATETIMES = {"mysql": mysql.DATETIME(fsp=6), "sqlite": DateTime()}
 EXACT_RESULTS = {"postgresql"}
 
 ResultProcessor = Callable[[Any], Any]
+
+
+def serialize_json(value: Any) -> str:
+    """The text of a JSON value. What is not text, like half of a surrogate pair, is refused when it is
+    stored, and not by whoever reads it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def utc_now() -> datetime:

@@ -15,7 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app.kit.db.admission import AdmissionQueue
 from app.kit.db.engine import create_engine
 from app.kit.db.error_kinds import ErrorKind
-from app.kit.db.errors import AmbiguousCommitError, DatabaseUnavailableError, classify
+from app.kit.db.errors import (
+    AmbiguousCommitError,
+    DatabaseUnavailableError,
+    classify,
+    exception_chain,
+)
 from app.kit.db.health_probe import ConnectionRegistry, close
 from app.kit.db.monitor import PrimaryMonitor
 from app.kit.db.pool import Isolation, admission_queue
@@ -196,9 +201,16 @@ class Database:
                 await self._reconnect_readers()
         except Exception as error:
             kind = classify(error)
-            if kind is None and isinstance(error, SQLAlchemyError) and unit.failure is not None:
-                # Follows from an error that was caught before: report that one.
-                raise unit.failure from error
+            first = unit.failure
+            follows = first is not None and first not in exception_chain(error)
+            if (
+                first is not None
+                and follows
+                and kind is None
+                and isinstance(error, SQLAlchemyError)
+            ):
+                # It follows from an error that was caught before: report that one.
+                raise first from None
             if unit.commit_sent and kind in (ErrorKind.DISCONNECTED, ErrorKind.TIMEOUT):
                 self.ambiguous_commits += 1
                 raise AmbiguousCommitError from error

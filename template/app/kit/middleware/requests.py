@@ -53,6 +53,8 @@ class RequestMiddleware:
         """`cors` wraps an application in the CORS middleware, if there is one."""
         self.request_timeout = settings.request_timeout
         self.body_timeout = settings.body_timeout
+        # Tests want to see what an endpoint raised.
+        self.raises = settings.environment == "test"
         self.shutdown = shutdown
         self.observers: list[Callable[[ResponseRecord], None]] = [log_response]
         """Called once for each request when its response is complete, before background tasks."""
@@ -147,6 +149,10 @@ class _Exchange:
             if not self._abandoned or self._task.uncancel() > 0:
                 raise
         except Exception as error:
+            if self._reported and not self._layer.raises:
+                # The server would close the connection, and with it the request that comes next.
+                logger.error("%s failed", self._scope["method"], exc_info=error)
+                return
             if not self._abandoned:
                 raise
             # Without a traceback, which may quote values of the request.

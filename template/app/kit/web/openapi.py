@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.kit.web import idempotency, problems
-from app.kit.web.transaction import TransactionalRoute, options_of
+from app.kit.web.transaction import TransactionalRoute
 
 
 def _header(description: str, **schema: Any) -> dict[str, Any]:

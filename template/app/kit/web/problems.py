@@ -4,7 +4,7 @@ No response quotes input of the client or messages of the database.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 from typing import Annotated, Any
 
@@ -14,7 +14,9 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.routing import Match
+from starlette.websockets import WebSocket, WebSocketState
 
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.errors import (
@@ -36,6 +38,8 @@ MAX_TEXT = 200
 FAILED = "Internal error; the log has the details."
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 BY_KIND: dict[ErrorKind, tuple[int, str]] = {
     ErrorKind.UNIQUE: (409, "Already exists."),
@@ -103,14 +107,30 @@ def phrase(status: int) -> str:
 
 def install(app: FastAPI) -> None:
     """Register the exception handlers of an application."""
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(DomainError, _domain_error)
-    app.add_exception_handler(InvalidCursorError, _invalid_cursor)
-    app.add_exception_handler(AmbiguousCommitError, ambiguous_commit)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
-    app.add_exception_handler(DatabaseUnavailableError, _database_error)
-    app.add_exception_handler(Exception, _unhandled)
+    _add_handler(app, HTTPException, _http_exception)
+    _add_handler(app, RequestValidationError, _validation_error)
+    _add_handler(app, DomainError, _domain_error)
+    _add_handler(app, InvalidCursorError, _invalid_cursor)
+    _add_handler(app, AmbiguousCommitError, ambiguous_commit)
+    _add_handler(app, SQLAlchemyError, _database_error)
+    _add_handler(app, DatabaseUnavailableError, _database_error)
+    _add_handler(app, Exception, _unhandled)
+
+
+def _add_handler(app: FastAPI, error: type[Exception], handle: Handler) -> None:
+    async def handle_any(connection: HTTPConnection, error: Exception) -> Response | None:
+        if isinstance(connection, Request):
+            return await handle(connection, error)
+        assert isinstance(connection, WebSocket)
+        status = getattr(error, "status", getattr(error, "status_code", 500))
+        if status >= 500:
+            logger.error("WebSocket %s failed", route_template(connection.scope), exc_info=error)
+        # Codes of https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+        if connection.application_state is not WebSocketState.DISCONNECTED:
+            await connection.close(1011 if status >= 500 else 1008, phrase(status))
+        return None
+
+    app.add_exception_handler(error, handle_any)  # type: ignore[arg-type]
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

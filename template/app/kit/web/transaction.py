@@ -96,12 +96,18 @@ class TransactionalRoute(APIRoute):
     fresh request.
     """
 
+    takes_idempotency_key: bool
+    """Whether a request may have an `Idempotency-Key`."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
         options = options_of(self.endpoint)
         dependant = effective_dependant(self)
         writes = depends_on(dependant, write_session)
-        takes_keys = options.idempotency_key and not METHODS.isdisjoint(self.methods or ())
+        # What is stored with a response is what this transaction has written: work in pieces has
+        # transactions of its own, which a key of the request cannot protect.
+        takes_keys = options.idempotency_key and writes and METHODS >= (self.methods or {"GET"})
+        self.takes_idempotency_key = takes_keys
         _wrap_endpoint(dependant)
         handle = super().get_route_handler()
 

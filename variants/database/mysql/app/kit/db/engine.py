@@ -25,6 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import PoolResetState
 from sqlalchemy.schema import CreateTable
 
+from app.kit.db.base import serialize_json
 from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
@@ -64,6 +65,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
+        json_serializer=serialize_json,
         **pool_options(settings, role),
         # Readers: a single statement needs no transaction, and takes one round trip without it
         # instead of two. Writers: with InnoDB's default, REPEATABLE READ, locking reads and writes

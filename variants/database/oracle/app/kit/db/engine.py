@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 
+from app.kit.db.base import serialize_json
 from app.kit.db.error_codes import classify_driver_error
 from app.kit.db.error_kinds import ErrorKind
 from app.kit.db.pool import Isolation, Role, pool_options
@@ -64,6 +65,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
+        json_serializer=serialize_json,
         **pool_options(settings, role),
         connect_args={
             "async_creator_fn": connect,

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from app.kit.db.base import serialize_json
 from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.wait_log import WaitLog
 from app.kit.settings import KitSettings, SettingsError
@@ -62,6 +63,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
+        json_serializer=serialize_json,
         **pool_options(settings, role),
         **options,
         connect_args={

@@ -17,6 +17,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from app.kit.db.base import serialize_json
 from app.kit.db.pool import Isolation, Role, pool_options
 from app.kit.db.sqlite_connection import connect
 from app.kit.settings import KitSettings, SettingsError
@@ -49,6 +50,7 @@ def create_engine(settings: KitSettings, role: Role) -> AsyncEngine:
         echo=settings.database_echo,
         # Values of statements must not appear in logs and tracebacks.
         hide_parameters=True,
+        json_serializer=serialize_json,
         connect_args={
             "async_creator_fn": connect,
             "timeout": settings.database_lock_timeout,
