@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse
 from httpx2 import AsyncClient
 from sqlalchemy import insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.db import Database, ReadOnlySessionError, TransactionControlError
@@ -164,6 +164,22 @@ async def test_caught_deadlock_is_retried_as_a_whole(
         assert {"order one", "order two"} <= names
     else:
         assert names == {"order one", "audit one", "order two", "audit two"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [text("SELECT :missing"), insert(Probe).values(name=object(), count=0)],
+    ids=["missing parameter", "wrong type"],
+)
+async def test_statement_that_never_reached_the_driver_fails_at_once(
+    live_probe_database: Database, statement: Any
+) -> None:
+    async def work(session: AsyncSession) -> None:
+        await session.execute(select(Probe))
+        await session.execute(statement)
+
+    with pytest.raises(SQLAlchemyError):
+        await live_probe_database.run_transaction(work)
 
 
 async def test_statement_after_a_caught_error_fails_as_that_error_did(
@@ -753,6 +769,21 @@ async def test_same_content_in_another_form_is_the_same_request(
     replayed = await post(**again)
     assert (replayed.status_code, replayed.headers["Idempotency-Replayed"]) == (200, "true")
     assert (await post(b"{}")).status_code == 422
+
+
+async def test_work_in_pieces_takes_no_key(
+    live_probe_app: FastAPI, live_probe_database: Database, live_probe_client: AsyncClient
+) -> None:
+    @add_route(live_probe_app)
+    async def work_in_pieces(session: ReadSession, database: DatabaseDep) -> bool:
+        await session.scalar(select(1))
+        return await all_returned(database)
+
+    response = await live_probe_client.post("/work_in_pieces", headers=KEY)
+
+    # It holds no connection between its statements, as without a key.
+    assert response.json() is True
+    assert "Idempotency-Replayed" not in response.headers
 
 
 async def test_route_can_opt_out(

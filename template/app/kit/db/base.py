@@ -75,8 +75,8 @@ ResultProcessor = Callable[[Any], Any]
 
 
 def serialize_json(value: Any) -> str:
-    """The text of a JSON value. What is not text, like half of a surrogate pair, is refused when it is
-    stored, and not by whoever reads it."""
+    """The text of a JSON value. What cannot be encoded, like half of a surrogate pair, is refused
+    when it is stored, not when it is read."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

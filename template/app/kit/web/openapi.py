@@ -102,5 +102,5 @@ def _complete(operation: dict[str, Any], method: str, route: RouteContext) -> No
 
 
 def _takes_keys(route: RouteContext) -> bool:
-    methods = route.methods or set()
-    return methods <= idempotency.METHODS and options_of(route.endpoint).idempotency_key
+    original = route.original_route
+    return isinstance(original, TransactionalRoute) and original.takes_idempotency_key

@@ -106,7 +106,7 @@ class TransactionalRoute(APIRoute):
         writes = depends_on(dependant, write_session)
         # What is stored with a response is what this transaction has written: work in pieces has
         # transactions of its own, which a key of the request cannot protect.
-        takes_keys = options.idempotency_key and writes and METHODS >= (self.methods or {"GET"})
+        takes_keys = options.idempotency_key and writes and (self.methods or {"GET"}) <= METHODS
         self.takes_idempotency_key = takes_keys
         _wrap_endpoint(dependant)
         handle = super().get_route_handler()
