@@ -16,7 +16,8 @@ import uv
 BIN = Path(sys.executable).parent
 # What would lead a command to our own project, environment or databases.
 OUR_OWN = ("DATABASE_", "PG", "PYTEST_", "PYTHON", "TEST_DATABASE_", "UV_PROJECT_", "VIRTUAL_ENV")
-SECONDS = 300
+# Ends commands that hang. A busy machine takes minutes for the tests of a service.
+SECONDS = 900
 # Of the databases in compose files, for those who run these.
 PASSWORDS = ("POSTGRES_PASSWORD", "MYSQL_PASSWORD", "ORACLE_PASSWORD")
 
