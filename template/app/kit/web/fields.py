@@ -26,12 +26,12 @@ def _check_storable(value: str) -> str:
 
 def _to_utc(value: datetime) -> datetime:
     try:
-        in_utc = value.astimezone(UTC)
+        value = value.astimezone(UTC)
     except OverflowError:
-        in_utc = None
-    if in_utc is None or in_utc in INFINITE:
+        value = INFINITE[1]
+    if value in INFINITE:
         raise ValueError("in UTC, the time is outside the years 1 to 9999")
-    return in_utc
+    return value
 
 
 def _check_amount(value: Any) -> Any:
