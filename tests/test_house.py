@@ -14,14 +14,15 @@ TEMPLATE = ROOT / "template"
 FROZEN = {
     "app/__init__.py": "e3b0c44298fc1c14",
     "app/__main__.py": "3318db26d8be8659",
-    "app/api.py": "4479f79f0aa7b929",
-    "app/errors.py": "4308ba375354baa2",
+    "app/api.py": "f5c17fd0f6ae5236",
+    "app/errors.py": "f1cb785972504161",
     "app/jobs.py": "a17dea577aaeac0a",
     "app/main.py": "32104b46e250685d",
     "app/models.py": "1adae2d85e281d13",
     "app/settings.py": "c6b8586a65584fb6",
     "tests/__init__.py": "e3b0c44298fc1c14",
-    "tests/conftest.py": "031634a727417b4f",
+    "tests/conftest.py": "2ea066d079f2dfd7",
+    "tests/test_conventions.py": "e3342671e1de952e",
     "migrations/versions/0001_idempotency_keys.py": "419e941e7c0c17fc",
     "migrations/versions/0002_example.py": "3466c5935cd83493",
 }

@@ -113,6 +113,7 @@ async def _lifespan(
     configure_logging(app.state.settings)
     database: Database = app.state.database
     settings: KitSettings = app.state.settings
+    parts.log_connections(settings)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         preparation = prepare_schema(settings, metadata)
@@ -124,7 +125,7 @@ async def _lifespan(
             await stack.enter_async_context(database.force_rollback())
         work = [
             database.run_maintenance(),
-            *parts.start(app),
+            *parts.tasks(app),
             *(run_periodically(job, database) for job in (DELETE_EXPIRED_RECORDS, *jobs)),
         ]
         await stack.enter_async_context(_background_tasks(*work))

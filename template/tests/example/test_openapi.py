@@ -145,7 +145,8 @@ def test_pages_have_names_of_their_own(document: dict[str, Any]) -> None:
     names = document["components"]["schemas"].keys()
 
     assert all(re.fullmatch("[A-Za-z]+", name) for name in names)
-    assert {name for name in names if name.endswith("Page")} == {"ItemPage", "UserPage"}
+    # Your features have pages, too.
+    assert {"ItemPage", "UserPage"} <= names
 
 
 @pytest.mark.parametrize("model", [UserCreate, ItemCreate, TransferCreate])

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSch
 
 CENT = Decimal("0.01")
 AMOUNT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+# Some drivers store datetime.min and datetime.max as infinity.
+INFINITE = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def _check_storable(value: str) -> str:
@@ -26,9 +28,8 @@ def _to_utc(value: datetime) -> datetime:
     try:
         value = value.astimezone(UTC)
     except OverflowError:
-        value = datetime.max
-    # Some drivers store datetime.min and datetime.max as infinity.
-    if value.replace(tzinfo=None) in (datetime.min, datetime.max):
+        value = INFINITE[1]
+    if value in INFINITE:
         raise ValueError("in UTC, the time is outside the years 1 to 9999")
     return value
 

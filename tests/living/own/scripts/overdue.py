@@ -2,9 +2,11 @@
 
 import anyio
 
+import app.models  # noqa: F401  (features refer to models of others)
 from app.invoices import service
 from app.kit.db import Database
-from scripts import run
+from app.kit.script import run
+from app.settings import Settings
 
 
 async def report(database: Database) -> list[str]:
@@ -21,4 +23,4 @@ async def main(database: Database) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(Settings, main)

@@ -1,0 +1,7 @@
+"""The commands of `python -m app` besides `serve`: name, description and function."""
+
+from collections.abc import Callable
+
+from app.kit.settings import KitSettings
+
+COMMANDS: dict[str, tuple[str, Callable[[KitSettings], None]]] = {}
