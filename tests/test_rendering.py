@@ -51,6 +51,7 @@ CONDITIONS: list[tuple[str, Condition]] = [
     (r"dev\.py|compose\.dev\.yaml|tests/kit/network/.*", on("postgresql", "mysql")),
     (r"app/kit/db/sqlite_connection\.py", on("sqlite")),
     (r"tests/example/test_plans\.py", on("postgresql")),
+    (r"tests/kit/conventions/migrated_schema\.py", on("sqlite", "postgresql", "mysql")),
     (r"tests/kit/pgbouncer/.*", yes("pgbouncer")),
     (r"(app|tests)/kit/replicas/.*|docs/replicas\.md", yes("read_replica")),
     (r"(app/kit/)?migrations/.*|(docs|kubernetes)/migrat\w+\.\w+", yes("migrations")),
