@@ -31,7 +31,7 @@ op.execute("nonsense")
         await project.upgrade()
     await project.execute("DROP TABLE first")
     [path] = project.versions.glob("*.py")
-    path.write_text(path.read_text().replace("nonsense", "SELECT 1"))
+    path.write_text(path.read_text().replace("nonsense", "SELECT 1 + 1"))
     await project.upgrade()
     assert await project.execute("SELECT version_num FROM alembic_version") == [("1",)]
 
