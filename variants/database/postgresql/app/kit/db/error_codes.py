@@ -49,9 +49,11 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
                 return KINDS[sqlstate[:length]]
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return ErrorKind.DISCONNECTED
-    # Out of sync with the server. (An InterfaceError is a bug of the caller, or the connection is
-    # closed, which SQLAlchemy reports.)
-    return ErrorKind.DISCONNECTED if isinstance(error, asyncpg.InternalClientError) else None
+    # Out of sync with the server, or used after the server had closed it. (Other InterfaceErrors are
+    # bugs of the caller.)
+    closed = isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
+    lost = closed or isinstance(error, asyncpg.InternalClientError)
+    return ErrorKind.DISCONNECTED if lost else None
 
 
 def violated_columns(error: BaseException) -> list[str]:
