@@ -107,8 +107,7 @@ SHOW_SETTINGS = """
 import pickle, traceback
 from pydantic import ValidationError
 from app.settings import Settings
-from app.settings import get_settings
-settings = get_settings()
+settings = Settings.load()
 print(repr(settings), str(settings), [settings])
 try:
     settings.database_url = 1

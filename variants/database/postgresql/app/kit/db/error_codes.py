@@ -49,7 +49,7 @@ def classify_driver_error(error: BaseException) -> ErrorKind | None:
                 return KINDS[sqlstate[:length]]
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return ErrorKind.DISCONNECTED
-    # Out of sync with the server, or used after the server had closed it. (Other InterfaceErrors are
+    # Out of sync with the server, or used after the server closed it. (Other InterfaceErrors are
     # bugs of the caller.)
     closed = isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
     lost = closed or isinstance(error, asyncpg.InternalClientError)
