@@ -35,7 +35,7 @@ CLIENT_CLOSED_REQUEST = 499
 # Orchestrators and monitoring call these by IP address, so ALLOWED_HOSTS does not apply.
 CALLED_BY_ADDRESS = ("/health/", "/metrics")
 # Seconds before a request is watched for its timeout and a disconnect; most end before that.
-GRACE = 1.0
+GRACE = 0.25
 EMPTY_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 PLAIN_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
