@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException
 from httpx2 import ASGITransport, AsyncClient, Response
-from sqlalchemy import MetaData, select, text
+from sqlalchemy import MetaData, literal, select, text, types
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.kit.application import build_app, load_app
 from app.kit.db.database import Database
+from app.kit.db.error_kinds import ErrorKind
+from app.kit.db.errors import classify
 from app.kit.db.sessions import ReadOnlySessionError
 from app.kit.errors import DomainError
 from app.kit.settings import KitSettings as Settings
@@ -317,3 +320,13 @@ async def test_docs_work_without_the_internet(client: AsyncClient) -> None:
     assert len(sources) == 3
     for source in sources:
         assert (await client.get(source)).status_code == 200
+
+
+async def test_json_that_could_not_be_read_again_is_refused(
+    live_probe_database: Database,
+) -> None:
+    async with live_probe_database.read() as session:
+        with pytest.raises(SQLAlchemyError) as refusal:
+            await session.scalar(select(literal({"half of a pair": "\ud800"}, types.JSON())))
+
+    assert classify(refusal.value) is ErrorKind.INVALID

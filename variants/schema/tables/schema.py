@@ -1,7 +1,7 @@
 """The schema: tables are created where they are missing, and never altered.
 
-A column that is added to a model later is missing in a table that exists, and whoever reads or
-writes the table fails until somebody adds it by hand. Tables that change need migrations.
+A column that is added to a model later is missing in a table that exists: code that reads or
+writes the table fails until the column is added by hand. Tables that change need migrations.
 """
 
 from typing import Literal
