@@ -149,7 +149,7 @@ def transaction_options(isolation: Isolation, role: Role) -> dict[str, Any]:
 async def schema_lock(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """The connection of the one process that may change the schema; others wait, without limit.
 
-    The lock belongs to the connection, so work on it holds the lock, which ends with the connection: no
+    The lock belongs to the connection that changes the schema, and ends with it: no
     pool keeps the connection.
     """
     parameters = {"name": _lock_name(engine.url.database, "schema")}
